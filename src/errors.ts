@@ -1,0 +1,42 @@
+/**
+ * Every error pairslab throws on purpose is one of these. The message says what was wrong, with the numbers,
+ * and what to do; `details` carries the same numbers for a program to read.
+ */
+export class PairslabError extends Error {
+  readonly details: Readonly<Record<string, unknown>>;
+  constructor(message: string, details: Record<string, unknown> = {}) {
+    super(message);
+    this.name = new.target.name;
+    this.details = details;
+  }
+}
+
+/** An argument has the wrong shape, length or type. */
+export class ShapeError extends PairslabError {}
+
+/** A row id is out of range, not an integer, or given twice. */
+export class RowError extends PairslabError {}
+
+/** Scores or weights hold NaN or infinity where a finite number is needed. */
+export class NonFiniteError extends PairslabError {}
+
+/** An option or a setting has a value that is not among the allowed ones. */
+export class OptionError extends PairslabError {}
+
+/** A step needs more slots than the slab has. `details.rows` names the rows that do not fit. Nothing changed. */
+export class CapacityError extends PairslabError {}
+
+/** A buffer or a binding would exceed what the device allows, or more memory than there is. */
+export class DeviceLimitError extends PairslabError {}
+
+/** The GPU device was lost; objects made on it can no longer be used. */
+export class DeviceLostError extends PairslabError {}
+
+/** No WebGPU adapter fits what was asked for. */
+export class AdapterError extends PairslabError {}
+
+/** A model file is truncated, inconsistent or hostile. */
+export class ModelFormatError extends PairslabError {}
+
+/** A model's configuration asks for something the loader does not know. */
+export class UnsupportedModelError extends PairslabError {}
