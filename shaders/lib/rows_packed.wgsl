@@ -1,0 +1,8 @@
+// The active rows of a slab: slots [0, m). The list starts with m and three words of padding, then slot -> row id.
+const ABSENT: u32 = 0xffffffffu;
+@group(0) @binding(6) var<storage, read> row_list: array<u32>;
+fn rows_count() -> u32 { return row_list[0]; }
+fn rows_at(i: u32) -> u32 { return i; }
+fn rows_out(i: u32) -> u32 { return i; }
+fn rows_id(i: u32) -> u32 { return row_list[4u + i]; }
+fn rows_keep(id: u32) -> bool { return true; }

@@ -1,0 +1,15 @@
+// A team is one subgroup: consecutive lanes read consecutive vectors of one row.
+enable subgroups;
+// Rows are dealt out by subgroup, so control flow is uniform within each one, which the analysis cannot see.
+diagnostic(off, subgroup_uniformity);
+struct Lane {
+  @builtin(local_invocation_index) local: u32,
+  @builtin(subgroup_size) size: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+}
+// Lanes of a one-dimensional workgroup are dealt to subgroups in order on every adapter we know of (tested on each).
+fn team_first(at: Lane) -> u32 { return at.local / at.size; }
+fn team_step(at: Lane) -> u32 { return max(1u, WORKGROUP / at.size); }
+fn team_lane(at: Lane) -> u32 { return at.lane; }
+fn team_size(at: Lane) -> u32 { return at.size; }
+fn team_sum(at: Lane, value: f32) -> f32 { return subgroupAdd(value); }

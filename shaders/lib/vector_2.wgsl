@@ -1,0 +1,1 @@
+alias Vector = vec2<u32>;

@@ -1,0 +1,1 @@
+alias Vector = vec4<u32>;

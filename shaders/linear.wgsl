@@ -1,0 +1,45 @@
+// out[b, i] = put(W[row(i)] · x[b] + bias[row(i)]): rows of W against each x of the batch, in f32.
+// Each team takes a row at a time and BATCH_TILE of the batch, so that a row is read once per tile.
+// Grid: x, y = rows / ROWS, folded; z = batch / BATCH_TILE.
+//@slot params
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
+//@slot weights
+//@slot team
+//@slot rows
+//@slot bias
+//@slot activation
+//@slot put
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, at: Lane) {
+  let first = (group.y * groups.x + group.x) * ROWS;
+  let tile = group.z * BATCH_TILE;
+  let count = rows_count();
+  for (var r = team_first(at); r < ROWS; r += team_step(at)) {
+    let i = first + r;
+    let row = rows_at(min(i, max(count, 1u) - 1u));
+    let here = i < count && row != ABSENT;
+    // Written out: declared without a value in a loop, it keeps the last row's sums on lavapipe (Mesa 25.0).
+    var sums = array<f32, BATCH_TILE>();
+    if (here) {
+      for (var v = team_lane(at); v < params.dot_vectors; v += team_size(at)) {
+        let vector = weights[row * params.row_stride + v];
+        for (var q = 0u; q < QUADS; q++) {
+          let w = quad(vector, q);
+          for (var b = 0u; b < BATCH_TILE; b++) {
+            sums[b] += dot(w, x[(tile + b) * params.x_stride + v * QUADS + q]);
+          }
+        }
+      }
+    }
+    for (var b = 0u; b < BATCH_TILE; b++) {
+      let sum = team_sum(at, sums[b]);
+      if (here && tile + b < step.batch && team_lane(at) == 0u) {
+        put(tile + b, rows_out(i), rows_id(i), sum + row_bias(row).x);
+      }
+    }
+  }
+}

@@ -1,0 +1,153 @@
+import { OptionError } from '../errors.js';
+
+/**
+ * A kernel: one `.wgsl` file whose open places (`//@slot NAME`) are filled from a declared table and whose constants
+ * are given as numbers. Nothing else about the text changes, so a kernel reads as it runs.
+ */
+export interface KernelTable {
+  /** The file's name, e.g. `copy_rows`. */
+  readonly name: string;
+  readonly code: string;
+  /** slot name → choice → WGSL that stands in its place. */
+  readonly slots: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** `const NAME: u32` declarations and their default values. */
+  readonly constants: Readonly<Record<string, number>>;
+}
+
+/** Which choice each slot takes and which constants differ from the defaults. */
+export interface Variant {
+  slots?: Readonly<Record<string, string>>;
+  constants?: Readonly<Record<string, number>>;
+}
+
+type BindingKind = 'uniform' | 'read-only-storage' | 'storage';
+interface Binding {
+  name: string;
+  index: number;
+  kind: BindingKind;
+}
+
+/** A compiled variant. Bind groups are made by the variables' names, as the WGSL declares them. */
+export class Kernel {
+  readonly label: string;
+  readonly pipeline: GPUComputePipeline;
+  private readonly device: GPUDevice;
+  private readonly layout: GPUBindGroupLayout;
+  private readonly bindings: readonly Binding[];
+
+  constructor(device: GPUDevice, label: string, code: string) {
+    this.device = device;
+    this.label = label;
+    this.bindings = readBindings(code);
+    this.layout = device.createBindGroupLayout({
+      label,
+      entries: this.bindings.map(({ index, kind }) => ({
+        binding: index,
+        visibility: 4 /* GPUShaderStage.COMPUTE */,
+        buffer: { type: kind },
+      })),
+    });
+    this.pipeline = device.createComputePipeline({
+      label,
+      layout: device.createPipelineLayout({ label, bindGroupLayouts: [this.layout] }),
+      compute: { module: device.createShaderModule({ label, code }), entryPoint: 'main' },
+    });
+  }
+
+  /** Buffers by the name of the WGSL variable; ones that this variant does not declare are left out. */
+  bind(buffers: Readonly<Record<string, GPUBuffer | GPUBufferBinding | undefined>>): GPUBindGroup {
+    return this.device.createBindGroup({
+      label: this.label,
+      layout: this.layout,
+      entries: this.bindings.map(({ name, index }) => {
+        const given = buffers[name];
+        if (!given) throw new OptionError(`kernel ${this.label} needs a buffer named "${name}"`, { name });
+        return { binding: index, resource: 'buffer' in given ? given : { buffer: given } };
+      }),
+    });
+  }
+}
+
+const caches = new WeakMap<GPUDevice, Map<string, Kernel>>();
+
+/**
+ * The kernel of `table` in `variant`, compiled once per device.
+ * @throws OptionError for a slot choice or a constant that the table does not declare.
+ */
+export function kernel(device: GPUDevice, table: KernelTable, variant: Variant = {}): Kernel {
+  let cache = caches.get(device);
+  if (!cache) {
+    cache = new Map();
+    caches.set(device, cache);
+  }
+  const key = JSON.stringify([table.name, variant.slots ?? {}, variant.constants ?? {}]);
+  let found = cache.get(key);
+  if (!found) {
+    const choices = Object.values(variant.slots ?? {}).join(' ');
+    found = new Kernel(device, `pairslab ${table.name} ${choices}`.trim(), compose(table, variant));
+    cache.set(key, found);
+  }
+  return found;
+}
+
+/** The WGSL of one variant: `enable` and `diagnostic` lines first, then the constants, then the file with its slots filled. */
+export function compose(table: KernelTable, { slots = {}, constants = {} }: Variant): string {
+  for (const name of Object.keys(constants)) {
+    if (!(name in table.constants))
+      throw new OptionError(`kernel ${table.name} has no constant "${name}"`, { name });
+  }
+  const body = table.code.replace(/^\/\/@slot (\w+)$/gm, (_, slot: string) => {
+    const choices = table.slots[slot];
+    const choice =
+      slots[slot] ?? (choices && Object.keys(choices).length === 1 ? Object.keys(choices)[0] : undefined);
+    if (!choices || choice === undefined || !Object.hasOwn(choices, choice)) {
+      const allowed = Object.keys(choices ?? {}).join(', ');
+      throw new OptionError(`kernel ${table.name} has no ${slot} "${choice}"; it has: ${allowed}`, {
+        slot,
+        choice,
+      });
+    }
+    return choices[choice];
+  });
+  const directives = new Set<string>();
+  const rest = body.replace(/^(enable|diagnostic)\b[^;]*;$/gm, (line) => {
+    directives.add(line);
+    return '';
+  });
+  const consts = Object.entries({ ...table.constants, ...constants }).map(
+    ([n, v]) => `const ${n}: u32 = ${v}u;`,
+  );
+  return [...directives, ...consts, rest].join('\n');
+}
+
+function readBindings(code: string): Binding[] {
+  const found: Binding[] = [];
+  const pattern = /@group\(0\)\s*@binding\((\d+)\)\s*var<\s*(uniform|storage)\s*(?:,\s*(\w+)\s*)?>\s*(\w+)/g;
+  for (const [, index, space, access, name] of code.matchAll(pattern)) {
+    const kind = space === 'uniform' ? 'uniform' : access === 'read_write' ? 'storage' : 'read-only-storage';
+    found.push({ name, index: Number(index), kind });
+  }
+  return found;
+}
+
+/** A kernel bound to its buffers with its grid: what a layer records again and again. */
+export interface Dispatch {
+  kernel: Kernel;
+  group: GPUBindGroup;
+  grid: readonly [number, number, number];
+}
+
+export function encodeDispatch(pass: GPUComputePassEncoder, { kernel, group, grid }: Dispatch): void {
+  if (grid[0] === 0 || grid[1] === 0 || grid[2] === 0) return;
+  pass.setPipeline(kernel.pipeline);
+  pass.setBindGroup(0, group);
+  pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+}
+
+/** Folds `count` workgroups into x and y, neither beyond what the device allows; kernels read `y * groups.x + x`. */
+export function foldGrid(device: GPUDevice, count: number): [number, number] {
+  const limit = device.limits.maxComputeWorkgroupsPerDimension;
+  if (count <= limit) return [count, 1];
+  const y = Math.ceil(count / limit);
+  return [Math.ceil(count / y), y];
+}

@@ -1,0 +1,29 @@
+/** What decides a kernel's default variant on a device. */
+export interface Traits {
+  /** A CPU pretends to be a GPU (SwiftShader, lavapipe): barriers are dear, coalescing does not matter. */
+  readonly software: boolean;
+  /** Lanes of the smallest subgroup, 0 without the `subgroups` feature. */
+  readonly subgroup: number;
+  readonly f16: boolean;
+  readonly timestamps: boolean;
+}
+
+const known = new WeakMap<GPUDevice, Traits>();
+
+/** Reads the traits of `device` from its features and its adapter's info. */
+export function traitsOf(device: GPUDevice): Traits {
+  let traits = known.get(device);
+  if (!traits) {
+    // Firefox has no adapterInfo on devices yet; an unknown adapter is taken for a GPU.
+    const info: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
+    const name = `${info.vendor} ${info.architecture} ${info.description}`;
+    traits = {
+      software: info.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|software/i.test(name),
+      subgroup: device.features.has('subgroups') ? (info.subgroupMinSize ?? 4) : 0,
+      f16: device.features.has('shader-f16'),
+      timestamps: device.features.has('timestamp-query'),
+    };
+    known.set(device, traits);
+  }
+  return traits;
+}

@@ -1,0 +1,5 @@
+export { Bitmask } from './bitmask.js';
+export { type Diff, diff } from './diff.js';
+export type { Scores } from './scores.js';
+export { sigma, threshold, topK, topKUnion } from './select.js';
+export { Hysteresis, Smoother, sticky } from './steady.js';

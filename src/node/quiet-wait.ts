@@ -1,0 +1,42 @@
+/*
+ * Symptom: under dawn.node a promise that is pending costs a core. Its runner processes Dawn's events again at every
+ * turn of the event loop, so the main thread spins, and a software adapter that would use every core lacks one.
+ * Measured: MEASUREMENT
+ * Delete when dawn.node waits for its events instead of asking for them.
+ */
+
+/** How long the main thread sleeps at each turn of the event loop, in milliseconds, unless told otherwise. */
+export const QUIET_MS = 0.1;
+
+const never = new Int32Array(new SharedArrayBuffer(4));
+/** The sleeps asked for by the promises that are pending: all share one sleep a turn, the shortest. */
+const pending = new Set<{ ms: number }>();
+let turning = false;
+
+/**
+ * Waits for `promise` and passes on what it gives, sleeping `ms` at each turn of the event loop meanwhile. For
+ * promises of dawn.node only: the sleep delays everything else on the main thread. 0 waits without sleeping.
+ */
+export async function quietWait<T>(promise: Promise<T>, ms = QUIET_MS): Promise<T> {
+  if (!(ms > 0)) return promise;
+  const sleep = { ms };
+  pending.add(sleep);
+  if (!turning) {
+    turning = true;
+    setImmediate(turn);
+  }
+  try {
+    return await promise;
+  } finally {
+    pending.delete(sleep);
+  }
+}
+
+function turn(): void {
+  let ms = Number.POSITIVE_INFINITY;
+  for (const sleep of pending) ms = Math.min(ms, sleep.ms);
+  turning = pending.size > 0;
+  if (!turning) return;
+  Atomics.wait(never, 0, 0, ms);
+  setImmediate(turn);
+}

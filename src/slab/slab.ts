@@ -1,0 +1,237 @@
+import { OptionError } from '../errors.js';
+import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
+import type { StoredDtype } from '../gpu/layout.js';
+import { BYTES_PER_VALUE } from '../gpu/layout.js';
+import { Bitmask } from '../mask/index.js';
+import { type HybridOptions, hybridPlan, type Plan, repackPlan, SlotMap } from '../plan/index.js';
+import type { DevicePool } from '../pool/device-pool.js';
+import { type CopyTuning, SlabCopier } from './copier.js';
+
+export interface SlabOptions extends CopyTuning {
+  /** C, the slots. Default: all rows of the pool. */
+  capacity?: number;
+  /** How many updates may be encoded before one submit. Default 4. */
+  pendingUpdates?: number;
+  label?: string;
+}
+
+/** What an update did. Bytes count what is written to the slab; as many are read. */
+export interface UpdateStats {
+  readonly kind: 'paired' | 'repack' | 'none' | 'deferred';
+  readonly added: number;
+  readonly removed: number;
+  /** Active rows after the update, m'. */
+  readonly active: number;
+  /** Rows written. */
+  readonly writes: number;
+  /** The fewest rows that could have been written. */
+  readonly minimum: number;
+  readonly bytes: number;
+  readonly minimumBytes: number;
+  /** Set when the change was put off: the slab still holds the old mask. */
+  readonly deferred: { readonly added: Uint32Array; readonly removed: Uint32Array } | null;
+}
+
+export interface UpdateOptions extends HybridOptions {
+  /** `paired` (the default) follows the hybrid rule; `repack` gathers every active row again. */
+  strategy?: 'paired' | 'repack';
+  /** For `repack`: the id list is sent (`ids`, default) or made on the device from the mask (`mask`). */
+  repackBy?: 'ids' | 'mask';
+}
+
+/** A zero-copy look at one field of a slab: rows [0, m), each `rowStride` values after the last. */
+export interface SlabView {
+  readonly buffer: GPUBuffer;
+  readonly offset: 0;
+  readonly dtype: StoredDtype;
+  /** [m, columns]; for several parts the sum of their columns. */
+  readonly shape: readonly [number, number];
+  /** Values from one row to the next; equal to the columns when nothing is padded. */
+  readonly rowStride: number;
+  /** First value and columns of each part within a row. */
+  readonly parts: readonly { readonly start: number; readonly cols: number }[];
+  /** Slot → row id of the rows in view, on the device: [m, 0, 0, 0, ids …] as u32. */
+  readonly rowList: GPUBuffer;
+}
+
+/** [m, hidden]: row s is column `row(s)` of the model's [hidden, N] down matrix, so this is its active part transposed. */
+export interface ActiveDownView extends SlabView {
+  readonly transposeOf: readonly [number, number];
+}
+
+/**
+ * C slots on the device that hold the active rows of a pool, packed in slots [0, m), one contiguous buffer a field.
+ * `update` writes only what changed. State (slots, mask) moves with the work: a refused update changes nothing.
+ */
+export class Slab {
+  readonly pool: DevicePool;
+  readonly capacity: number;
+  readonly label: string;
+  /** Slot → row id on the device: [m, 0, 0, 0, ids …]. */
+  readonly rowList: GPUBuffer;
+  readonly buffers: ReadonlyMap<string, GPUBuffer>;
+  private readonly slots: SlotMap;
+  private readonly memory: BufferGroup;
+  private readonly copier: SlabCopier;
+
+  /**
+   * @throws OptionError for a capacity outside 1..N; DeviceLimitError when a field does not fit in one binding.
+   */
+  constructor(pool: DevicePool, options: SlabOptions = {}) {
+    const { device } = pool;
+    this.pool = pool;
+    this.label = options.label ?? 'slab';
+    this.slots = new SlotMap(pool.rows, options.capacity ?? pool.rows);
+    this.capacity = this.slots.capacity;
+    for (const field of pool.fields.values()) {
+      checkBindingSize(device, `${this.label} ${field.name}`, this.capacity * field.rowBytes);
+    }
+    this.memory = new BufferGroup(device);
+    this.rowList = this.memory.storage(`${this.label} rows`, 16 + 4 * this.capacity);
+    const buffers = new Map<string, GPUBuffer>();
+    for (const { name, rowBytes } of pool.fields.values()) {
+      buffers.set(name, this.memory.storage(`${this.label} ${name}`, this.capacity * rowBytes));
+    }
+    this.buffers = buffers;
+    this.copier = new SlabCopier(pool, buffers, this.rowList, this.capacity, this.memory, options);
+  }
+
+  /** m, the active rows. */
+  get active(): number {
+    return this.slots.active;
+  }
+
+  /** The mask that the slab holds, as a copy. */
+  mask(): Bitmask {
+    return this.slots.mask();
+  }
+
+  /** Row ids by slot, [m]. */
+  rowIds(): Uint32Array {
+    return this.slots.slots();
+  }
+
+  /** GPU bytes that the slab owns. */
+  get bytes(): number {
+    return this.memory.bytes;
+  }
+
+  /** Makes the slab hold `mask`, in one submit. See `encodeUpdate`. */
+  update(mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
+    const { device } = this.pool;
+    const encoder = device.createCommandEncoder({ label: `pairslab ${this.label} update` });
+    const pass = encoder.beginComputePass({ label: `pairslab ${this.label} update` });
+    const stats = this.encodeUpdate(pass, mask, options);
+    pass.end();
+    if (stats.kind !== 'none' && stats.kind !== 'deferred') device.queue.submit([encoder.finish()]);
+    this.submitted();
+    return stats;
+  }
+
+  /**
+   * Records the update into `pass` and commits it: the caller must submit the pass, before anything later of this slab.
+   * At most `pendingUpdates` may be recorded before `submitted()` is called.
+   * @throws CapacityError naming the rows that do not fit; ShapeError when the mask is not over N rows; OptionError.
+   * Nothing is recorded or changed then.
+   */
+  encodeUpdate(pass: GPUComputePassEncoder, mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
+    const { strategy = 'paired', repackBy = 'ids' } = options;
+    const plan =
+      strategy === 'repack'
+        ? repackPlan(this.slots, mask)
+        : strategy === 'paired'
+          ? hybridPlan(this.slots, mask, options)
+          : null;
+    if (!plan)
+      throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
+    if (repackBy !== 'ids' && repackBy !== 'mask') {
+      throw new OptionError(`repackBy "${String(repackBy)}" is unknown; use ids or mask.`, { repackBy });
+    }
+    const stats = this.describe(plan);
+    if (stats.kind === 'none' || stats.kind === 'deferred') return stats;
+    if (plan.kind === 'repack' && repackBy === 'mask') this.copier.encodeMask(pass, mask.words, plan.active);
+    else if (plan.kind === 'repack') this.copier.encodeIds(pass, mask.ids());
+    else this.copier.encodeMoves(pass, plan.moves, plan.active);
+    this.slots.commit(plan);
+    return stats;
+  }
+
+  /**
+   * The tight update by one copyBufferToBuffer a row and field, outside a pass: the arm that needs no kernel.
+   * Rows that move within the slab go through a bounce buffer, since source and destination must differ.
+   */
+  encodeUpdateByCopies(encoder: GPUCommandEncoder, mask: Bitmask): UpdateStats {
+    const plan = hybridPlan(this.slots, mask, { tau: 1 });
+    const stats = this.describe(plan);
+    if (stats.kind === 'none') return stats;
+    this.copier.encodeCopies(encoder, plan.moves, plan.active, plan.added.length + plan.removed.length);
+    this.slots.commit(plan);
+    return stats;
+  }
+
+  /** Packs the rows of `ids`, in ascending order: `index_select` on the device. @throws RowError for ids out of range or given twice. */
+  repackByIds(ids: ArrayLike<number>): UpdateStats {
+    return this.update(Bitmask.fromIds(ids, this.pool.rows), { strategy: 'repack', repackBy: 'ids' });
+  }
+
+  /** Packs the rows of `mask`; the id list is made on the device. */
+  repackByMask(mask: Bitmask): UpdateStats {
+    return this.update(mask, { strategy: 'repack', repackBy: 'mask' });
+  }
+
+  /** Tells the slab that what was encoded has been submitted. `update` does so itself. */
+  submitted(): void {
+    this.copier.submitted();
+  }
+
+  view(name: string): SlabView {
+    const field = this.pool.field(name);
+    const size = BYTES_PER_VALUE[field.dtype];
+    let start = 0;
+    const parts = field.parts.map((cols) => {
+      const part = { start, cols };
+      start += (Math.ceil((cols * size) / 16) * 16) / size;
+      return part;
+    });
+    return {
+      buffer: this.buffers.get(name) as GPUBuffer,
+      offset: 0,
+      dtype: field.dtype,
+      shape: [this.active, field.parts.reduce((a, b) => a + b, 0)],
+      rowStride: field.rowBytes / size,
+      parts,
+      rowList: this.rowList,
+    };
+  }
+
+  /** The `gateUp` field: [m, 2 · hidden] of a gated layer, [gate | up] in each row. */
+  concatWeight(): SlabView {
+    return this.view('gateUp');
+  }
+
+  /** The `down` field: [m, hidden], the transpose of the active columns of down. */
+  activeDown(): ActiveDownView {
+    const view = this.view('down');
+    return { ...view, transposeOf: [view.shape[1], view.shape[0]] };
+  }
+
+  destroy(): void {
+    this.memory.destroy();
+  }
+
+  private describe(plan: Plan): UpdateStats {
+    const { rowBytes } = this.pool;
+    const unchanged = plan.added.length + plan.removed.length === 0 && plan.kind !== 'repack';
+    return {
+      kind: plan.deferred ? 'deferred' : unchanged ? 'none' : plan.kind === 'repack' ? 'repack' : 'paired',
+      added: plan.added.length,
+      removed: plan.removed.length,
+      active: plan.active,
+      writes: plan.writes,
+      minimum: plan.minimum,
+      bytes: plan.writes * rowBytes,
+      minimumBytes: plan.minimum * rowBytes,
+      deferred: plan.deferred,
+    };
+  }
+}
