@@ -1,5 +1,6 @@
 import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
 import { BATCH_TILE, down, type RowsMode, sumPartials } from './kernels.js';
 import { type RowOpRun, type StoredRows, sameBuffers } from './row-op.js';
@@ -20,6 +21,8 @@ export interface DownOptions {
   maxBatch: number;
   /** Output bias [hidden] on the device; zeros when the layer has none. */
   bias: GPUBuffer;
+  /** Room for the partial sums, to share between ops that run one after the other. */
+  partials?: Scratch;
 }
 
 /**
@@ -38,7 +41,7 @@ export class DownOp {
   private readonly sum: Kernel;
   private readonly params: GPUBuffer[];
   private readonly sumParams: GPUBuffer;
-  private readonly partials: GPUBuffer;
+  private readonly partials: Scratch;
   private readonly splits: number;
   private readonly columnGroups: number;
   private readonly quads: number;
@@ -62,7 +65,8 @@ export class DownOp {
     });
     this.sum = kernel(device, sumPartials, { slots: { put: options.add ? 'add' : 'store' } });
     const all = this.splits * rows.shards.length;
-    this.partials = memory.storage('down partials', all * maxBatch * this.quads * 16);
+    this.partials = options.partials ?? new Scratch(memory, 'down partials');
+    this.partials.reserve(all * maxBatch * this.quads * 16);
     this.params = rows.shards.map((shard, s) =>
       memory.uniform('down params', [
         shard.rows,
@@ -99,11 +103,11 @@ export class DownOp {
         step,
         weights: shard.buffer,
         a: x,
-        partials: this.partials,
+        partials: this.partials.buffer,
         row_list: list,
       }),
     );
-    const sum = this.sum.bind({ params: this.sumParams, step, partials: this.partials, bias, out });
+    const sum = this.sum.bind({ params: this.sumParams, step, partials: this.partials.buffer, bias, out });
     this.bound = { run, groups, sum };
     return this.bound;
   }

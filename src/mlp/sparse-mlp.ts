@@ -95,7 +95,7 @@ export class SparseMLP {
   private packed?: Slab;
 
   /**
-   * Checks shapes, then uploads. @throws ShapeError, OptionError, DeviceLimitError before anything is allocated.
+   * Checks shapes, then uploads. @throws ShapeError, OptionError, DeviceLimitError; nothing stays allocated then.
    */
   static async create(device: GPUDevice, weights: SparseMLPWeights & SparseMLPOptions): Promise<SparseMLP> {
     return new SparseMLP(device, weights, weights);
@@ -135,8 +135,14 @@ export class SparseMLP {
     this.pool = DevicePool.from(device, fields, { dtype, maxShardBytes, label });
     this.all = Bitmask.full(this.pool.rows);
     this.memory = new BufferGroup(device);
-    this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, options.pendingUpdates ?? 4);
-    this.downBias = this.memory.storage('down bias', roundUp(hidden, 4) * 4);
+    try {
+      this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, options.pendingUpdates ?? 4);
+      this.downBias = this.memory.storage('down bias', roundUp(hidden, 4) * 4);
+    } catch (error) {
+      this.memory.destroy();
+      this.pool.destroy();
+      throw error;
+    }
     if (weights.downBias) upload(device, this.downBias, 0, Float32Array.from(weights.downBias));
   }
 

@@ -88,8 +88,12 @@ export class DevicePool {
     const names = Object.keys(specs);
     if (names.length === 0) throw new OptionError(`${label} needs at least one field.`);
     const rows = countRows(label, specs, options.rows);
+    const { maxShardBytes = Number.POSITIVE_INFINITY } = options;
+    if (!(maxShardBytes > 0)) {
+      throw new OptionError(`maxShardBytes must be above 0; it is ${maxShardBytes}.`, { maxShardBytes });
+    }
     const limit = Math.min(
-      options.maxShardBytes ?? Number.POSITIVE_INFINITY,
+      maxShardBytes,
       device.limits.maxStorageBufferBindingSize,
       device.limits.maxBufferSize,
     );
@@ -104,8 +108,9 @@ export class DevicePool {
       });
     }
     for (const { name, adopt, rowBytes: bytes } of plans) {
+      // Beside an adopted buffer, which is whole, no other field can be cut either.
+      if (whole) checkBindingSize(device, `${label} ${name}`, rows * bytes);
       if (!adopt) continue;
-      checkBindingSize(device, `${label} ${name}`, rows * bytes);
       if (adopt.size < rows * bytes) {
         throw new ShapeError(
           `${label} ${name}: ${rows} rows need ${rows * bytes} bytes; the buffer has ${adopt.size}.`,
@@ -177,7 +182,15 @@ function planField(name: string, spec: FieldSpec, poolDtype: StoredDtype): Field
   const dtype = checkStoredDtype(spec.storeAs ?? poolDtype);
   const source: readonly Part[] = 'parts' in spec ? spec.parts : 'buffer' in spec ? [] : [spec];
   const parts = 'buffer' in spec ? [spec.cols] : source.map((part) => part.cols);
+  if (parts.length === 0) throw new OptionError(`field ${name} has no parts.`, { name });
   for (const cols of parts) checkCount(`columns of field ${name}`, cols);
+  for (const { data, dtype: given = 'f16' } of source) {
+    if (data instanceof Uint16Array && given !== 'f16' && given !== 'bf16') {
+      throw new OptionError(`field ${name}: a Uint16Array holds f16 or bf16, not "${given}".`, {
+        dtype: given,
+      });
+    }
+  }
   if ('buffer' in spec && (spec.cols * BYTES_PER_VALUE[dtype]) % 16 !== 0) {
     throw new ShapeError(
       `field ${name}: a buffer is taken as it is, so its rows must be multiples of 16 bytes.`,

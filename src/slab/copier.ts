@@ -65,6 +65,11 @@ export class SlabCopier {
       64,
     );
     this.vectorWidth = options.vectorWidth ?? defaults.vectorWidth;
+    if (![1, 2, 4].includes(this.vectorWidth)) {
+      throw new OptionError(`vectorWidth must be 1, 2 or 4; it is ${this.vectorWidth}.`, {
+        value: this.vectorWidth,
+      });
+    }
     const words = Math.max(HEADER + 2 * capacity, Math.ceil(pool.rows / 32));
     this.staging = new Uint32Array(words);
     this.regions = new Regions(memory, 'moves', words, options.pendingUpdates ?? 4);
@@ -101,13 +106,14 @@ export class SlabCopier {
   }
 
   /** As `encodeMoves`, by one copyBufferToBuffer a row and field. */
-  encodeCopies(encoder: GPUCommandEncoder, moves: Uint32Array, active: number, changed: number): void {
+  encodeCopies(encoder: GPUCommandEncoder, moves: Uint32Array, active: number): void {
     const sources = moves.filter((word, i) => i % 2 === 1 && word >= MOVE_FROM_SLAB);
-    let bounceAt = 0;
     if (sources.length > 0) this.bounce ??= this.memory.storage('bounce', this.capacity * this.widestRow());
+    // What can be refused comes before anything is recorded.
+    const region = this.write(moves, moves.length / 2, active);
     for (const field of this.pool.fields.values()) {
       const to = this.buffers.get(field.name) as GPUBuffer;
-      bounceAt = 0;
+      let bounceAt = 0;
       for (let i = 0; i < moves.length; i += 2) {
         const source = moves[i + 1];
         const at = moves[i] * field.rowBytes;
@@ -128,8 +134,7 @@ export class SlabCopier {
         }
       }
     }
-    // The slot list is small: it is written by a kernel that copies no rows.
-    if (changed > 0) this.encodeList(encoder, moves, active);
+    this.encodeList(encoder, region, moves);
   }
 
   /** Regions may be used again: what was encoded is on the queue, and the queue keeps its order. */
@@ -137,8 +142,7 @@ export class SlabCopier {
     this.regions.submitted();
   }
 
-  private encodeList(encoder: GPUCommandEncoder, moves: Uint32Array, active: number): void {
-    const region = this.write(moves, moves.length / 2, active);
+  private encodeList(encoder: GPUCommandEncoder, region: Region, moves: Uint32Array): void {
     // Four bytes a move, straight from the moves: [count] then, per pool row, its id.
     encoder.copyBufferToBuffer(region.buffer, region.offset + 4, this.rowList, 0, 4);
     for (let i = 0; i < moves.length; i += 2) {

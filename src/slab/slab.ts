@@ -75,7 +75,8 @@ export class Slab {
   private readonly copier: SlabCopier;
 
   /**
-   * @throws OptionError for a capacity outside 1..N; DeviceLimitError when a field does not fit in one binding.
+   * @throws OptionError for a capacity outside 1..N or a knob out of range; DeviceLimitError when a field does not fit
+   * in one binding. Nothing stays allocated then.
    */
   constructor(pool: DevicePool, options: SlabOptions = {}) {
     const { device } = pool;
@@ -87,13 +88,18 @@ export class Slab {
       checkBindingSize(device, `${this.label} ${field.name}`, this.capacity * field.rowBytes);
     }
     this.memory = new BufferGroup(device);
-    this.rowList = this.memory.storage(`${this.label} rows`, 16 + 4 * this.capacity);
-    const buffers = new Map<string, GPUBuffer>();
-    for (const { name, rowBytes } of pool.fields.values()) {
-      buffers.set(name, this.memory.storage(`${this.label} ${name}`, this.capacity * rowBytes));
+    try {
+      this.rowList = this.memory.storage(`${this.label} rows`, 16 + 4 * this.capacity);
+      const buffers = new Map<string, GPUBuffer>();
+      for (const { name, rowBytes } of pool.fields.values()) {
+        buffers.set(name, this.memory.storage(`${this.label} ${name}`, this.capacity * rowBytes));
+      }
+      this.buffers = buffers;
+      this.copier = new SlabCopier(pool, buffers, this.rowList, this.capacity, this.memory, options);
+    } catch (error) {
+      this.memory.destroy();
+      throw error;
     }
-    this.buffers = buffers;
-    this.copier = new SlabCopier(pool, buffers, this.rowList, this.capacity, this.memory, options);
   }
 
   /** m, the active rows. */
@@ -164,7 +170,7 @@ export class Slab {
     const plan = hybridPlan(this.slots, mask, { tau: 1 });
     const stats = this.describe(plan);
     if (stats.kind === 'none') return stats;
-    this.copier.encodeCopies(encoder, plan.moves, plan.active, plan.added.length + plan.removed.length);
+    this.copier.encodeCopies(encoder, plan.moves, plan.active);
     this.slots.commit(plan);
     return stats;
   }

@@ -3,7 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { CapacityError } from '../../src/errors.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { type Plan, planUpdate, publishedPlan, repackPlan, SlotMap } from '../../src/plan/index.js';
-import { checkParallel, checkState, decode, fill, maskOf, run, shuffled } from './slab-sim.js';
+import {
+  checkCanonical,
+  checkParallel,
+  checkState,
+  decode,
+  fill,
+  maskOf,
+  run,
+  shuffled,
+} from './slab-sim.js';
 
 /**
  * The definition of the minimum, tried out: over every assignment of the wanted rows to slots [0, m'), the fewest
@@ -29,7 +38,7 @@ function check(ok: boolean, what: string, plan: Plan): void {
 
 describe('tight plans, N <= 7', () => {
   it('write the brute-force minimum, in any order, over 100,000 random transitions', () => {
-    const runs = 2500;
+    const runs = 3000;
     const steps = 45;
     let transitions = 0;
     let refused = 0;
@@ -61,6 +70,7 @@ describe('tight plans, N <= 7', () => {
           check(plan.writes === bruteMinimum(map.slots(), wanted), 'not the minimum', plan);
           check(plan.writes === plan.minimum && plan.writes * 2 === plan.moves.length, 'miscounted', plan);
           checkParallel(map, plan);
+          checkCanonical(plan);
           run(slab, shuffled(decode(plan), seed + transitions));
           map.commit(plan);
           current = mask;
@@ -115,6 +125,7 @@ describe('plans, N up to 500', () => {
           check(plan.writes === h && plan.minimum === h, `the minimum is ${h}`, plan);
           check(plan.writes <= Math.max(plan.added.length, plan.removed.length), 'above max(A, R)', plan);
           checkParallel(map, plan);
+          checkCanonical(plan);
           run(slab, shuffled(decode(plan), seed));
           map.commit(plan);
           checkState(map, mask, slab);

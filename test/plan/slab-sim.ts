@@ -86,6 +86,18 @@ export function checkParallel(map: SlotMap, plan: Plan): void {
   }
 }
 
+/** Throws unless a tight plan has the one order that all planners agree on. */
+export function checkCanonical(plan: Plan): void {
+  const moves = decode(plan);
+  const sources = moves.map(({ from, index }) => (from === 'slab' ? 2 ** 31 + index : index));
+  const pool = sources.slice(0, plan.added.length);
+  const ascends = (list: readonly number[]) => list.every((v, i) => i === 0 || list[i - 1] < v);
+  // Pool rows are below 2^31, so additions first and then survivors by slot is one ascending list.
+  const ok =
+    ascends(moves.map(({ to }) => to)) && ascends(sources) && pool.every((v, i) => v === plan.added[i]);
+  if (!ok) throw new Error(`not canonical: ${JSON.stringify(moves)}, added [${plan.added}]`);
+}
+
 /** Brings a map to these rows in these slots. */
 export function mapWith(rows: number, capacity: number, inSlots: readonly number[]): SlotMap {
   const map = new SlotMap(rows, capacity);

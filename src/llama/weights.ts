@@ -1,0 +1,301 @@
+import { type Dtype, decodeBf16, decodeF16, encodeF16 } from '../dtype.js';
+import { DeviceLimitError } from '../errors.js';
+import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
+import { waitFor } from '../gpu/wait.js';
+import { checkStoredDtype, type MatrixData, rowBytes, type StoredDtype } from '../gpu/layout.js';
+import { type Activation, type ActivationChoice, chooseActivation } from '../mlp/activation.js';
+import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
+import { type Checkpoint, requireTensors } from './checkpoint.js';
+import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
+import type { TensorData } from './safetensors.js';
+
+/** One decoder layer's weights on the device. Pools have a field `weight`, and `bias` where the model has one. */
+export interface LayerWeights {
+  inputNorm: GPUBuffer;
+  /** [q | k | v] rows. */
+  qkv: DevicePool;
+  output: DevicePool;
+  mlpNorm: GPUBuffer;
+  gate: DevicePool;
+  /** The sparse part: fields `up`, `down` and, with biases, `bias`. */
+  mlp: DevicePool;
+  downBias: GPUBuffer;
+}
+
+/** A model's weights on the device. */
+export interface LlamaWeights {
+  config: LlamaConfig;
+  dtype: StoredDtype;
+  activation: ActivationChoice;
+  embedding: DevicePool;
+  layers: LayerWeights[];
+  finalNorm: GPUBuffer;
+  /** The embedding itself when tied. */
+  head: DevicePool;
+  /** [context, headDim / 2] of (cos, sin). */
+  turns: GPUBuffer;
+  context: number;
+  bytes: number;
+  destroy(): void;
+}
+
+export interface LoadOptions {
+  /** How weights are stored on the device. Default f32. Arithmetic is f32 whatever it is. */
+  dtype?: StoredDtype;
+  /** Positions to make room for. Default: the model's own maximum, at most 4096. */
+  context?: number;
+  /** Called after each tensor. */
+  onProgress?: (done: number, total: number, name: string) => void;
+}
+
+/** The context a model is loaded with when none is asked for. */
+export function chooseContext(config: LlamaConfig, wanted?: number): number {
+  return Math.min(config.maxPositions, wanted ?? 4096);
+}
+
+const ACTIVATIONS: Readonly<Record<LlamaConfig['hiddenAct'], Activation>> = {
+  silu: 'silu',
+  gelu: 'gelu',
+  gelu_tanh: 'gelu_tanh',
+  relu: 'relu',
+};
+
+/** GPU bytes of a model's weights, rotary table and key/value cache, by part. */
+export function estimateBytes(
+  config: LlamaConfig,
+  dtype: StoredDtype,
+  context: number,
+): Record<string, number> {
+  const { hiddenSize: h, intermediateSize: n, vocabSize, layers, heads, kvHeads, headDim } = config;
+  const wide = heads * headDim;
+  const attention = (wide + 2 * kvHeads * headDim) * rowBytes(h, dtype) + h * rowBytes(wide, dtype);
+  return {
+    embedding: vocabSize * rowBytes(h, dtype) * (config.tieWordEmbeddings ? 1 : 2),
+    attention: layers * attention,
+    mlp: layers * 3 * n * rowBytes(h, dtype),
+    norms: (2 * layers + 1) * roundUp(h, 4) * 4,
+    rotary: context * headDim * 4,
+    cache: layers * 2 * context * kvHeads * headDim * 4,
+  };
+}
+
+/**
+ * Refuses a model that cannot fit, before anything is allocated.
+ * @throws DeviceLimitError with the buffer's bytes and the limit.
+ */
+export function checkFits(device: GPUDevice, config: LlamaConfig, dtype: StoredDtype, context: number): void {
+  const limit = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
+  const single: Record<string, number> = {
+    'one row of a weight': Math.max(
+      rowBytes(config.hiddenSize, dtype),
+      rowBytes(config.heads * config.headDim, dtype),
+    ),
+    'the key cache of a layer': context * config.kvHeads * config.headDim * 4,
+    'the rotary table': context * config.headDim * 4,
+    'the logits': config.vocabSize * 4,
+  };
+  for (const [what, bytes] of Object.entries(single)) {
+    if (bytes > limit) {
+      throw new DeviceLimitError(
+        `${what} needs ${bytes} bytes in one binding; this device allows ${limit}. ` +
+          'Use a shorter context, or an adapter with larger limits.',
+        { what, bytes, limit },
+      );
+    }
+  }
+}
+
+/**
+ * Uploads a checkpoint, one tensor at a time.
+ * @throws ModelFormatError when tensors are missing or of another shape, DeviceLimitError when the device cannot hold
+ * them: both before anything is allocated; OptionError for an unknown dtype.
+ */
+export async function loadWeights(
+  device: GPUDevice,
+  checkpoint: Checkpoint,
+  options: LoadOptions = {},
+): Promise<LlamaWeights> {
+  const { config } = checkpoint;
+  const dtype = checkStoredDtype(options.dtype ?? 'f32');
+  const context = chooseContext(config, options.context);
+  requireTensors(checkpoint);
+  checkFits(device, config, dtype, context);
+  const loader = new Loader(device, checkpoint, dtype, options);
+  // Out of memory is reported by the device, not by the calls: look for it before the model is handed out.
+  device.pushErrorScope('out-of-memory');
+  let loaded: LlamaWeights | undefined;
+  let outOfMemory: GPUError | null = null;
+  try {
+    loaded = await loader.load(context);
+  } finally {
+    outOfMemory = await waitFor(device, device.popErrorScope());
+    if (!loaded || outOfMemory) loader.destroy();
+  }
+  if (outOfMemory) {
+    const wanted = estimateBytes(config, dtype, context);
+    throw new DeviceLimitError(`the device ran out of memory: ${outOfMemory.message}`, { wanted });
+  }
+  return loaded;
+}
+
+class Loader {
+  private readonly device: GPUDevice;
+  private readonly checkpoint: Checkpoint;
+  private readonly dtype: StoredDtype;
+  private readonly options: LoadOptions;
+  private readonly memory: BufferGroup;
+  private readonly pools: DevicePool[] = [];
+  private done = 0;
+  private readonly total: number;
+
+  constructor(device: GPUDevice, checkpoint: Checkpoint, dtype: StoredDtype, options: LoadOptions) {
+    this.device = device;
+    this.checkpoint = checkpoint;
+    this.dtype = dtype;
+    this.options = options;
+    this.memory = new BufferGroup(device);
+    const { layers, tieWordEmbeddings } = checkpoint.config;
+    this.total = layers * 9 + (tieWordEmbeddings ? 2 : 3);
+  }
+
+  async load(context: number): Promise<LlamaWeights> {
+    const { config } = this.checkpoint;
+    const { hiddenSize: h, vocabSize } = config;
+    const embedding = this.pool('embedding', {
+      weight: { ...(await this.read('model.embed_tokens', vocabSize, h)), cols: h },
+    });
+    const layers: LayerWeights[] = [];
+    for (let l = 0; l < config.layers; l++) layers.push(await this.layer(l));
+    const finalNorm = await this.vector('model.norm.weight', h);
+    const head = config.tieWordEmbeddings
+      ? embedding
+      : this.pool('head', { weight: { ...(await this.read('lm_head', vocabSize, h)), cols: h } });
+    const turns = this.rotary(context);
+    const bytes = this.memory.bytes + this.pools.reduce((sum, pool) => sum + pool.bytes, 0);
+    const activation = chooseActivation(ACTIVATIONS[config.hiddenAct]);
+    const { dtype } = this;
+    const destroy = () => this.destroy();
+    return { config, dtype, activation, embedding, layers, finalNorm, head, turns, context, bytes, destroy };
+  }
+
+  destroy(): void {
+    this.memory.destroy();
+    for (const pool of this.pools) pool.destroy();
+  }
+
+  private async layer(l: number): Promise<LayerWeights> {
+    const { config } = this.checkpoint;
+    const { hiddenSize: h, intermediateSize: n, attentionBias, mlpBias } = config;
+    const wide = config.heads * config.headDim;
+    const narrow = config.kvHeads * config.headDim;
+    const at = `model.layers.${l}`;
+    const inputNorm = await this.vector(`${at}.input_layernorm.weight`, h);
+    const three = [];
+    const biases: Float32Array[] = [];
+    for (const [name, rows] of [
+      ['q', wide],
+      ['k', narrow],
+      ['v', narrow],
+    ] as const) {
+      three.push(await this.read(`${at}.self_attn.${name}_proj`, rows, h));
+      if (attentionBias)
+        biases.push(await this.checkpoint.readF32(`${at}.self_attn.${name}_proj.bias`, [rows]));
+    }
+    const qkv = this.pool(`${at} qkv`, {
+      weight: { ...joinRows(three, this.dtype), cols: h },
+      ...biasField(attentionBias ? concat(biases) : null),
+    });
+    const output = await this.linear(`${at}.self_attn.o_proj`, h, wide, attentionBias);
+    const mlpNorm = await this.vector(`${at}.post_attention_layernorm.weight`, h);
+    const gate = await this.linear(`${at}.mlp.gate_proj`, n, h, mlpBias);
+    const up = await this.read(`${at}.mlp.up_proj`, n, h);
+    const down = await this.read(`${at}.mlp.down_proj`, h, n);
+    const upBias = mlpBias ? await this.checkpoint.readF32(`${at}.mlp.up_proj.bias`, [n]) : null;
+    const mlp = this.pool(`${at} mlp`, {
+      up: { ...up, cols: h },
+      down: { ...down, cols: h, transposed: true },
+      ...biasField(upBias),
+    });
+    const downBias = this.memory.storage(`${at} down bias`, roundUp(h, 4) * 4);
+    if (mlpBias) upload(this.device, downBias, 0, await this.f32(`${at}.mlp.down_proj.bias`, h));
+    return { inputNorm, qkv, output, mlpNorm, gate, mlp, downBias };
+  }
+
+  private async linear(name: string, rows: number, cols: number, withBias: boolean): Promise<DevicePool> {
+    const weight = await this.read(name, rows, cols);
+    const bias = withBias ? await this.checkpoint.readF32(`${name}.bias`, [rows]) : null;
+    return this.pool(name, { weight: { ...weight, cols }, ...biasField(bias) });
+  }
+
+  private pool(label: string, fields: Record<string, FieldSpec>): DevicePool {
+    const pool = DevicePool.from(this.device, fields, { dtype: this.dtype, label });
+    this.pools.push(pool);
+    return pool;
+  }
+
+  private async read(name: string, rows: number, cols: number): Promise<MatrixData> {
+    const tensor = await this.checkpoint.read(`${name}.weight`, [rows, cols]);
+    this.options.onProgress?.(++this.done, this.total, name);
+    return matrix(tensor);
+  }
+
+  private async vector(name: string, length: number): Promise<GPUBuffer> {
+    const buffer = this.memory.storage(name, length * 4);
+    upload(this.device, buffer, 0, await this.f32(name, length));
+    this.options.onProgress?.(++this.done, this.total, name);
+    return buffer;
+  }
+
+  private async f32(name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
+    return Float32Array.from(await this.checkpoint.readF32(name, [length]));
+  }
+
+  /** cos and sin of position · frequency, computed in f64 and rounded once. */
+  private rotary(context: number): GPUBuffer {
+    const frequencies = ropeInverseFrequencies(this.checkpoint.config);
+    const turns = new Float32Array(context * frequencies.length * 2);
+    for (let p = 0; p < context; p++) {
+      frequencies.forEach((frequency, d) => {
+        const at = (p * frequencies.length + d) * 2;
+        turns[at] = Math.cos(p * frequency);
+        turns[at + 1] = Math.sin(p * frequency);
+      });
+    }
+    const buffer = this.memory.storage('rotary', turns.byteLength);
+    upload(this.device, buffer, 0, turns);
+    return buffer;
+  }
+}
+
+function matrix(tensor: TensorData): MatrixData {
+  const dtypes: Record<TensorData['dtype'], Dtype> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
+  return { data: tensor.data, dtype: dtypes[tensor.dtype] };
+}
+
+/** Rows of several matrices one after the other, as the dtype they will be stored in. */
+function joinRows(parts: readonly MatrixData[], dtype: StoredDtype): MatrixData {
+  const values = parts.map(({ data, dtype: from }) => {
+    if (data instanceof Float32Array) return data;
+    return from === 'bf16' ? decodeBf16(data) : decodeF16(data);
+  });
+  const joined = concat(values);
+  return dtype === 'f16' ? { data: encodeF16(joined), dtype: 'f16' } : { data: joined };
+}
+
+function concat(parts: readonly Float32Array[]): Float32Array {
+  const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/** Row biases as the pool stores them, four values a row. */
+function biasField(bias: Float32Array | null): Record<string, FieldSpec> {
+  if (!bias) return {};
+  const wide = new Float32Array(bias.length * 4);
+  for (let r = 0; r < bias.length; r++) wide[r * 4] = bias[r];
+  return { bias: { data: wide, cols: 4, storeAs: 'f32' } };
+}
