@@ -1,3 +1,4 @@
+export { decodeBytes } from './bytes.js';
 export { BlobSource, type ByteSource, MemorySource, type ModelFolder } from './byte-source.js';
 export { type Checkpoint, openCheckpoint, requireTensors } from './checkpoint.js';
 export { type LlamaConfig, parseConfig } from './config.js';
@@ -5,3 +6,6 @@ export { openSafetensors, type Safetensors } from './safetensors.js';
 export { Sampler, type SamplerOptions } from './sample.js';
 export { checkMode, LlamaSession, type Mode, MODES, type SessionOptions, type StepStats } from './session.js';
 export { checkFits, estimateBytes, type LlamaWeights, type LoadOptions, loadWeights } from './weights.js';
+export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from './calibrate.js';
+export { generate, type GenerateOptions, type GenerateStats } from './generate.js';
+export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';

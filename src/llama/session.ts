@@ -64,11 +64,11 @@ export function checkMode(
  * over from token to token. Weights are shared and stay the caller's.
  */
 export class LlamaSession {
+  readonly device: GPUDevice;
   readonly weights: LlamaWeights;
   readonly strategy: Exclude<Strategy, 'auto'>;
   /** What the last `next` did. */
   lastStep: StepStats = { active: null, updates: [], submits: 0, readbacks: 0 };
-  private readonly device: GPUDevice;
   private readonly memory: BufferGroup;
   private readonly slabs: (Slab | undefined)[];
   private readonly thresholds: readonly number[];

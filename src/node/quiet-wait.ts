@@ -1,7 +1,9 @@
 /*
  * Symptom: under dawn.node a promise that is pending costs a core. Its runner processes Dawn's events again at every
  * turn of the event loop, so the main thread spins, and a software adapter that would use every core lacks one.
- * Measured: MEASUREMENT
+ * Measured on two cores, a dispatch submitted and awaited in turn with each wait, median of 41 (best): lavapipe plain
+ * 58 (50) ms, 0.1 ms sleep 47 (45), 0.3 ms 41 (37); SwiftShader plain 116 (59), 0.1 ms 76 (49), 0.3 ms 58 (48). The
+ * price is the last sleep: an almost empty dispatch takes 0.15 ms plain, 0.31 with a 0.1 ms sleep, 0.52 with 0.3.
  * Delete when dawn.node waits for its events instead of asking for them.
  */
 

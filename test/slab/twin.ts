@@ -128,6 +128,17 @@ export async function checkSlab(twin: PoolTwin, slab: Slab, mask: Bitmask): Prom
   return contents;
 }
 
+/** Throws unless both are equal to the last word, what stands beyond m included. */
+export function checkSame(a: Contents, b: Contents): void {
+  for (const [name, words] of [['rowList', a.rowList] as const, ...a.fields]) {
+    const other = name === 'rowList' ? b.rowList : (b.fields.get(name) as Uint32Array);
+    for (let w = 0; w < words.length; w++) {
+      if (words[w] !== other[w]) throw new Error(`${name}: word ${w} is ${words[w]} and ${other[w]}`);
+    }
+    if (words.length !== other.length) throw new Error(`${name}: ${words.length} and ${other.length} words`);
+  }
+}
+
 /** `count` different rows of `size`, at random. */
 export function randomMask(random: () => number, size: number, count: number): Bitmask {
   const ids = Array.from({ length: size }, (_, i) => i);

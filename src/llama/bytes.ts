@@ -1,0 +1,16 @@
+import type { DevicePool } from '../pool/device-pool.js';
+import type { LlamaWeights } from './weights.js';
+
+/**
+ * Bytes of weights that one decoded token reads: attention, gate and output head whole, up and down of the active
+ * rows of each layer (all rows when `active` is null).
+ */
+export function decodeBytes(weights: LlamaWeights, active: readonly number[] | null): number {
+  const whole = (pool: DevicePool) => pool.rows * pool.rowBytes;
+  let bytes = whole(weights.head);
+  weights.layers.forEach(({ qkv, output, gate, mlp }, l) => {
+    bytes += whole(qkv) + whole(output) + whole(gate);
+    bytes += (active ? active[l] : mlp.rows) * mlp.rowBytes;
+  });
+  return bytes;
+}

@@ -1,0 +1,134 @@
+import { OptionError } from '../errors.js';
+import { gpuBytes } from '../gpu/buffers.js';
+import { decodeBytes } from './bytes.js';
+import type { Sampler } from './sample.js';
+import type { LlamaSession, StepStats } from './session.js';
+
+export interface GenerateOptions {
+  promptIds: ArrayLike<number>;
+  /** Tokens to make at most; fewer when one of `stopIds` comes or the context is full. */
+  maxTokens: number;
+  sampler: Sampler;
+  /** Default: the model's end-of-text ids. They are not part of the result. */
+  stopIds?: readonly number[];
+  /** Called with each token as it comes. */
+  onToken?: (id: number) => void;
+  onPrefill?: (done: number, total: number) => void;
+  /** Stops after the current token. */
+  signal?: AbortSignal;
+}
+
+/** Averages are over the decode steps; rows over the layers too where they are one number. */
+export interface GenerateStats {
+  promptTokens: number;
+  /** Seconds from the call to the first token. */
+  timeToFirstToken: number;
+  prefillTokensPerSecond: number;
+  /** Decode steps only: tokens after the first. */
+  decodeTokensPerSecond: number;
+  millisecondsPerToken: number;
+  /** Mean active rows per layer; null for dense, which does not count them. */
+  activeRows: number[] | null;
+  /** (added + removed) / m and writes / m over all layers and steps; null where no mask reaches the CPU. */
+  changedShare: number | null;
+  writesShare: number | null;
+  /** Bytes of rows copied per token, and the fewest that would have done; 0 where nothing is copied. */
+  copiedBytesPerToken: number;
+  minimumBytesPerToken: number;
+  /** Bytes of weights that the matrix kernels read per token. */
+  weightBytesPerToken: number;
+  gpuBytes: number;
+  submitsPerToken: number;
+  readbacksPerToken: number;
+  stoppedBy: 'length' | 'end' | 'context' | 'abort';
+}
+
+/**
+ * Prefills a prompt and decodes from it.
+ * @throws OptionError when maxTokens is not an integer of 1 or more; what `LlamaSession.prefill` and `next` throw.
+ */
+export async function generate(
+  session: LlamaSession,
+  options: GenerateOptions,
+): Promise<{ tokens: number[]; stats: GenerateStats }> {
+  const { promptIds, maxTokens, sampler, onToken, signal } = options;
+  const { config, context } = session.weights;
+  const stopIds = options.stopIds ?? config.eosTokenIds;
+  if (!Number.isInteger(maxTokens) || maxTokens < 1) {
+    throw new OptionError(`maxTokens must be an integer of 1 or more; it is ${maxTokens}.`, { maxTokens });
+  }
+  const started = performance.now();
+  let logits = await session.prefill(promptIds, options.onPrefill);
+  const prefilled = performance.now();
+  const tokens: number[] = [];
+  const steps: StepStats[] = [];
+  let stoppedBy: GenerateStats['stoppedBy'] = 'length';
+  let firstAt = prefilled;
+  for (;;) {
+    const id = sampler.pick(logits);
+    if (tokens.length === 0) firstAt = performance.now();
+    if (stopIds.includes(id)) {
+      stoppedBy = 'end';
+      break;
+    }
+    tokens.push(id);
+    onToken?.(id);
+    if (tokens.length === maxTokens) break;
+    if (signal?.aborted) stoppedBy = 'abort';
+    else if (session.position === context) stoppedBy = 'context';
+    if (stoppedBy !== 'length') break;
+    logits = await session.next(id);
+    steps.push(session.lastStep);
+  }
+  const decodeSeconds = (performance.now() - firstAt) / 1000;
+  const seconds = (prefilled - started) / 1000;
+  return {
+    tokens,
+    stats: {
+      promptTokens: promptIds.length,
+      timeToFirstToken: (firstAt - started) / 1000,
+      prefillTokensPerSecond: promptIds.length / seconds,
+      decodeTokensPerSecond: steps.length / decodeSeconds,
+      millisecondsPerToken: (decodeSeconds * 1000) / Math.max(1, steps.length),
+      ...summarise(session, steps),
+      gpuBytes: gpuBytes(session.device),
+      stoppedBy,
+    },
+  };
+}
+
+type Averages = Pick<
+  GenerateStats,
+  | 'activeRows'
+  | 'changedShare'
+  | 'writesShare'
+  | 'copiedBytesPerToken'
+  | 'minimumBytesPerToken'
+  | 'weightBytesPerToken'
+  | 'submitsPerToken'
+  | 'readbacksPerToken'
+>;
+
+function summarise(session: LlamaSession, steps: readonly StepStats[]): Averages {
+  const count = Math.max(1, steps.length);
+  const mean = (value: (step: StepStats) => number) =>
+    steps.reduce((sum, step) => sum + value(step), 0) / count;
+  const updates = steps.flatMap((step) => step.updates);
+  const total = (value: (update: (typeof updates)[number]) => number) =>
+    updates.reduce((sum, u) => sum + value(u), 0);
+  const active = total((u) => u.active);
+  const counted = steps.length > 0 && steps.every((step) => step.active !== null);
+  const activeRows = counted
+    ? session.weights.layers.map((_, l) => mean((step) => (step.active as number[])[l]))
+    : null;
+  return {
+    activeRows,
+    changedShare: active > 0 ? total((u) => u.added + u.removed) / active : null,
+    writesShare: active > 0 ? total((u) => u.writes) / active : null,
+    copiedBytesPerToken: total((u) => u.bytes) / count,
+    minimumBytesPerToken: total((u) => u.minimumBytes) / count,
+    weightBytesPerToken: decodeBytes(session.weights, session.strategy === 'dense' ? null : activeRows),
+    submitsPerToken: mean((step) => step.submits),
+    readbacksPerToken: mean((step) => step.readbacks),
+  };
+}

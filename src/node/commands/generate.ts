@@ -1,0 +1,101 @@
+import { OptionError } from '../../errors.js';
+import { generate, type GenerateStats } from '../../llama/generate.js';
+import { Sampler } from '../../llama/sample.js';
+import { LlamaSession, type Mode } from '../../llama/session.js';
+import type { StoredDtype } from '../../gpu/layout.js';
+import type { Strategy } from '../../mlp/sparse-mlp.js';
+import { interruptible } from '../interrupt.js';
+import { openModel, readThresholds } from '../model.js';
+import { Progress } from '../progress.js';
+import { TextStream } from '../text.js';
+
+export interface GenerateFlags {
+  model: string;
+  prompt?: string;
+  promptIds?: number[];
+  maxTokens: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  seed: number;
+  strategy: Strategy;
+  mode: Mode;
+  dtype: StoredDtype;
+  context?: number;
+  adapter?: string;
+  json?: boolean;
+}
+
+export async function runGenerate(flags: GenerateFlags): Promise<void> {
+  if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
+    throw new OptionError('give one of --prompt TEXT and --prompt-ids 1,2,3.');
+  }
+  const { temperature, topK, topP, seed, strategy, mode } = flags;
+  const sampler = new Sampler({ temperature, topK, topP, seed });
+  const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
+  const model = await openModel(flags);
+  try {
+    const session = new LlamaSession(model.gpu.device, model.weights, { strategy, mode, thresholds });
+    warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
+    // Ids in, ids out: a folder without a tokenizer still generates.
+    const codec = flags.prompt === undefined ? await model.text().catch(() => null) : await model.text();
+    const promptIds = flags.promptIds ?? codec?.encode(flags.prompt as string) ?? [];
+    const stream = codec && !flags.json ? new TextStream(codec) : null;
+    if (stream && flags.prompt !== undefined) process.stdout.write(flags.prompt);
+    const progress = new Progress('prefill');
+    const { tokens, stats } = await interruptible((signal) =>
+      generate(session, {
+        promptIds,
+        maxTokens: flags.maxTokens,
+        sampler,
+        signal,
+        onPrefill: (done, total) => progress.update(done, total),
+        onToken: (id) => {
+          progress.end();
+          if (flags.json) return;
+          process.stdout.write(stream ? stream.push(id) : `${id} `);
+        },
+      }),
+    );
+    const { adapter } = model.gpu;
+    if (flags.json) {
+      const named = {
+        adapter: adapter.name,
+        device: adapter.deviceName,
+        strategy: session.strategy,
+        mode,
+        dtype: flags.dtype,
+      };
+      const text = codec ? codec.decode(tokens) : null;
+      process.stdout.write(`${JSON.stringify({ tokens, text, stats: { ...named, ...stats } })}\n`);
+    } else {
+      process.stdout.write(`${stream ? stream.end() : ''}\n`);
+      process.stderr.write(`${describe(session.strategy, stats)}\n`);
+    }
+    session.destroy();
+  } finally {
+    await model.close();
+  }
+}
+
+/** Says so where a "sparse" run has nothing to leave out. */
+export function warnIfDense(mode: Mode, act: string, strategy: string): void {
+  if (mode === 'exact' && act !== 'relu' && strategy !== 'dense') {
+    process.stderr.write(
+      `note: ${act} is never exactly zero, so mode exact leaves nothing out; calibrate the model and use --mode threshold.\n`,
+    );
+  }
+}
+
+function describe(strategy: string, stats: GenerateStats): string {
+  const parts = [
+    `${strategy}: ${stats.decodeTokensPerSecond.toFixed(1)} tokens/s`,
+    `${(stats.timeToFirstToken * 1000).toFixed(0)} ms to the first token`,
+    `prefill ${stats.prefillTokensPerSecond.toFixed(0)} tokens/s`,
+  ];
+  if (stats.activeRows)
+    parts.push(`active rows ${stats.activeRows.map((rows) => rows.toFixed(0)).join('/')}`);
+  if (stats.writesShare !== null) parts.push(`writes/m ${stats.writesShare.toFixed(2)}`);
+  parts.push(`stopped by ${stats.stoppedBy}`);
+  return parts.join(', ');
+}

@@ -1,0 +1,34 @@
+import Table from 'cli-table3';
+import { USED_FEATURES } from '../device.js';
+import { listAdapters } from '../adapters.js';
+
+const LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeInvocationsPerWorkgroup',
+];
+
+export async function runInfo(flags: { json?: boolean }): Promise<void> {
+  const adapters = await listAdapters();
+  if (flags.json) {
+    process.stdout.write(`${JSON.stringify(adapters, null, 2)}\n`);
+    return;
+  }
+  if (adapters.length === 0) process.stdout.write('no WebGPU adapter found\n');
+  for (const adapter of adapters) {
+    const table = new Table({ style: { head: [], border: [] } });
+    const used = USED_FEATURES.filter((feature) => adapter.features.includes(feature));
+    table.push(
+      ['name', adapter.name],
+      ['device', adapter.deviceName],
+      ['driver', adapter.info.description],
+      ['kind', adapter.software ? 'software' : 'GPU'],
+      ['features used', used.join(', ') || 'none'],
+      ['subgroup size', `${adapter.subgroupMinSize} to ${adapter.subgroupMaxSize}`],
+      ...LIMITS.map((name): [string, string] => [name, String(adapter.limits[name])]),
+      ['all features', adapter.features.join('\n')],
+    );
+    process.stdout.write(`${table.toString()}\n`);
+  }
+}

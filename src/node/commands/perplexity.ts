@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import type { StoredDtype } from '../../gpu/layout.js';
+import { perplexity } from '../../llama/perplexity.js';
+import { LlamaSession, type Mode } from '../../llama/session.js';
+import type { Strategy } from '../../mlp/sparse-mlp.js';
+import { interruptible } from '../interrupt.js';
+import { openModel, readThresholds } from '../model.js';
+import { Progress } from '../progress.js';
+import { warnIfDense } from './generate.js';
+
+export interface PerplexityFlags {
+  model: string;
+  text: string;
+  tokens: number;
+  window?: number;
+  strategy: Strategy;
+  mode: Mode;
+  dtype: StoredDtype;
+  adapter?: string;
+  json?: boolean;
+}
+
+export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
+  const { strategy, mode, dtype } = flags;
+  const text = await readFile(flags.text, 'utf8');
+  const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
+  const model = await openModel({ ...flags, context: flags.window });
+  try {
+    const { device } = model.gpu;
+    const session = new LlamaSession(device, model.weights, { strategy, mode, thresholds });
+    warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
+    const sparse = session.strategy !== 'dense' || mode === 'threshold';
+    const reference = sparse ? new LlamaSession(device, model.weights, { strategy: 'dense' }) : undefined;
+    const ids = (await model.text()).encode(text);
+    const window = model.weights.context;
+    // A short text is scored as far as it goes; more is only refused when not one window fits.
+    const tokens = Math.max(window, Math.min(flags.tokens, ids.length - 1 - ((ids.length - 1) % window)));
+    const progress = new Progress('scoring');
+    const started = performance.now();
+    const result = await interruptible((signal) =>
+      perplexity(session, ids, {
+        tokens,
+        reference,
+        signal,
+        onProgress: (done, total) => progress.update(done, total, 'tokens'),
+      }),
+    );
+    progress.end();
+    const seconds = (performance.now() - started) / 1000;
+    if (flags.json) {
+      const { name } = model.gpu.adapter;
+      process.stdout.write(
+        `${JSON.stringify({ ...result, adapter: name, strategy: session.strategy, mode, dtype, seconds })}\n`,
+      );
+    } else {
+      const compared =
+        result.meanDifference === null
+          ? ''
+          : `; logits differ from dense by ${result.meanDifference.toExponential(2)} on average, ` +
+            `${result.worstDifference?.toExponential(2)} at worst`;
+      process.stdout.write(
+        `${result.natsPerToken.toFixed(6)} nats per token (perplexity ${result.perplexity.toFixed(3)}) over ` +
+          `${result.tokens} tokens in windows of ${result.window}${compared}\n`,
+      );
+    }
+    session.destroy();
+    reference?.destroy();
+  } finally {
+    await model.close();
+  }
+}

@@ -1,0 +1,101 @@
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ModelFormatError, OptionError } from '../errors.js';
+import type { StoredDtype } from '../gpu/layout.js';
+import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
+import { openCheckpoint } from '../llama/checkpoint.js';
+import { type LlamaWeights, loadWeights } from '../llama/weights.js';
+import { type NodeDevice, requestDevice } from './device.js';
+import { DiskFolder } from './model-folder.js';
+import { Progress } from './progress.js';
+import { openTokenizer, type TextCodec } from './text.js';
+
+/** A model on a device, ready for sessions. */
+export interface OpenModel {
+  path: string;
+  gpu: NodeDevice;
+  weights: LlamaWeights;
+  /** Opened when first asked for: a run on ids needs none. */
+  text(): Promise<TextCodec>;
+  close(): Promise<void>;
+}
+
+export interface OpenOptions {
+  model: string;
+  adapter?: string;
+  dtype: StoredDtype;
+  context?: number;
+}
+
+/** One line that says which adapter is in use; on stderr, so that stdout holds the result alone. */
+export function announce({ adapter }: NodeDevice): void {
+  process.stderr.write(`adapter: ${adapter.name} (${adapter.deviceName})\n`);
+}
+
+/** Reads the model's description, then takes a device, then loads: a bad folder costs no GPU. */
+export async function openModel(options: OpenOptions): Promise<OpenModel> {
+  const folder = await DiskFolder.at(options.model);
+  try {
+    const checkpoint = await openCheckpoint(folder);
+    const gpu = await requestDevice({ adapter: options.adapter });
+    announce(gpu);
+    const progress = new Progress('loading');
+    const weights = await loadWeights(gpu.device, checkpoint, {
+      dtype: options.dtype,
+      context: options.context,
+      onProgress: (done, total, name) => progress.update(done, total, name),
+    });
+    progress.end();
+    let text: Promise<TextCodec> | undefined;
+    return {
+      path: options.model,
+      gpu,
+      weights,
+      text: () => {
+        text ??= openTokenizer(folder);
+        return text;
+      },
+      close: async () => {
+        weights.destroy();
+        gpu.destroy();
+        await folder.close();
+      },
+    };
+  } catch (error) {
+    await folder.close();
+    throw error;
+  }
+}
+
+/** The thresholds that `pairslab calibrate` left beside a model. @throws OptionError when there are none. */
+export async function readThresholds(model: string): Promise<readonly number[]> {
+  const file = join(model, THRESHOLDS_FILE);
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch {
+    throw new OptionError(
+      `mode threshold needs ${file}: run \`pairslab calibrate --model ${model} --text FILE\` first.`,
+    );
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new ModelFormatError(`${file} is not JSON; run \`pairslab calibrate\` again.`, { file });
+  }
+  return parseThresholds(json);
+}
+
+/** Writes the thresholds whole or not at all. @returns the file's path. */
+export async function writeThresholds(model: string, calibration: Calibration): Promise<string> {
+  const file = join(model, THRESHOLDS_FILE);
+  const partial = `${file}.${process.pid}`;
+  try {
+    await writeFile(partial, `${JSON.stringify({ version: 1, ...calibration }, null, 2)}\n`);
+    await rename(partial, file);
+  } finally {
+    await rm(partial, { force: true });
+  }
+  return file;
+}

@@ -1,0 +1,60 @@
+/** How results are compared with a twin's; the only place with tolerances. */
+import type { StoredDtype } from '../../src/gpu/layout.js';
+import { POISON } from './lab.js';
+
+/**
+ * Allowed error of a kernel that works in f32, relative to the sum of the sizes of what it sums up. For f16 weights
+ * the same: the twin is given the weights as they were rounded, and widening them is exact.
+ */
+export const TOLERANCE: Readonly<Record<StoredDtype, number>> = { f32: 1e-5, f16: 1e-5 };
+
+/** What must be in an output buffer, by position; what is not said must still be poison. */
+export class Expected {
+  readonly length: number;
+  private readonly values = new Map<number, { value: number; size: number }>();
+
+  constructor(length: number) {
+    this.length = length;
+  }
+
+  set(at: number, value: number, size: number): void {
+    this.values.set(at, { value, size });
+  }
+
+  /** values [rows, cols] at rows of `stride`, their tolerances by sizes [rows, cols]. */
+  setRows(values: Float64Array, sizes: Float64Array, cols: number, stride: number, start = 0): this {
+    values.forEach((value, i) => {
+      this.set(start + Math.floor(i / cols) * stride + (i % cols), value, sizes[i]);
+    });
+    return this;
+  }
+
+  /** Throws unless every word is as expected. */
+  check(words: Uint32Array<ArrayBuffer>, dtype: StoredDtype = 'f32'): void {
+    if (words.length !== this.length) throw new Error(`${words.length} words were read, ${this.length} expected`);
+    const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
+    for (let i = 0; i < words.length; i++) {
+      const want = this.values.get(i);
+      if (!want) {
+        if (words[i] !== POISON)
+          throw new Error(`word ${i} of ${this.length} must not be written; it became ${floats[i]} (${words[i]})`);
+        continue;
+      }
+      const allowed = TOLERANCE[dtype] * (want.size + 1e-3);
+      // Written so that NaN fails.
+      if (!(Math.abs(floats[i] - want.value) <= allowed))
+        throw new Error(`value ${i} of ${this.length} is ${floats[i]}; the twin has ${want.value} ± ${allowed}`);
+    }
+  }
+}
+
+/** Throws at the first word that differs. */
+export function checkWords(got: Uint32Array, want: Uint32Array, what: string): void {
+  if (got.length !== want.length) throw new Error(`${what}: ${got.length} words, expected ${want.length}`);
+  for (let i = 0; i < want.length; i++) {
+    if (got[i] !== want[i])
+      throw new Error(`${what}: word ${i} is 0x${got[i].toString(16)}, expected 0x${want[i].toString(16)}`);
+  }
+}
+
+export const sizes = (values: ArrayLike<number>): Float64Array => Float64Array.from(values, Math.abs);

@@ -1,0 +1,138 @@
+import { it } from 'vitest';
+import { linear as twin } from '../../shaders/linear.js';
+import { maskValues } from '../../shaders/mask_values.js';
+import { decodeF16, encodeF16 } from '../../src/dtype.js';
+import { linear } from '../../src/mlp/kernels.js';
+import { describeAdapters } from '../support/adapters.js';
+import { Expected, sizes } from './compare.js';
+import { folded, pickRows, poisoned, rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { checkTeam, randomIds, randomValues, source } from './make.js';
+import { nameOf, pairwise } from './pairwise.js';
+
+const N = 75;
+const FAT = 0.2;
+
+const cases = pairwise(
+  {
+    weights: ['f32', 'f16'],
+    team: ['lane', 'subgroup', 'workgroup'],
+    rows: ['dense', 'masked', 'packed', 'indexed'],
+    bias: ['none', 'row'],
+    put: ['store', 'add', 'activate', 'gated'],
+    activation: ['identity', 'silu', 'gelu_erf', 'gelu_tanh', 'relu', 'relu2', 'fatrelu'],
+    threshold: [-1, 0, 0.3],
+    BATCH_TILE: [1, 8],
+    ROWS: [1, 4, 16, 64],
+    WORKGROUP: [16, 64, 128],
+    K: [1, 20, 77, 600],
+    batch: [1, 3, 9],
+    shards: [1, 3],
+    fold: [1, 3],
+    m: [0, 1, 40, N],
+  } as const,
+  source(1),
+  (one) =>
+    // A mask and an activation are only for `activate`; a slab is one shard; and dense rows are all of them.
+    (one.put === 'activate' || (one.rows !== 'masked' && one.activation === 'identity' && one.threshold === -1)) &&
+    (one.shards === 1 || one.rows !== 'packed') &&
+    (one.m === N || one.rows !== 'dense'),
+);
+
+describeAdapters('linear', (ctx) => {
+  cases.forEach((one, seed) => {
+    it(nameOf(one), ({ skip }) =>
+      useLab(ctx.device, async (lab) => {
+        checkTeam(one.team, ctx, skip);
+        const { K, batch, put, activation } = one;
+        const random = source(seed);
+        const values = randomValues(random, N * K);
+        const W = one.weights === 'f16' ? decodeF16(encodeF16(values)) : values;
+        const x = randomValues(random, batch * K);
+        const bias = one.bias === 'row' ? randomValues(random, N) : undefined;
+        const gate = put === 'gated' ? randomValues(random, batch * N) : undefined;
+        const ids = randomIds(random, one.m, N);
+        const every = Array.from({ length: N }, (_, i) => i);
+        const listed = one.rows === 'packed' || one.rows === 'indexed';
+        const rows = listed ? ids : every;
+        const add = put === 'add' ? randomValues(random, batch * rows.length) : undefined;
+
+        const input = { K, rows, activation, fat: FAT, threshold: one.threshold };
+        const keep = one.rows === 'masked' ? new Set(ids) : undefined;
+        const want = twin({ ...input, W, x, bias, gate, add, keep });
+        const size = twin({
+          W: sizes(W),
+          x: sizes(x),
+          K,
+          rows,
+          bias: bias && sizes(bias),
+          gate: gate && sizes(gate),
+          add: add && sizes(add),
+          activation: activation === 'relu2' ? 'relu2' : 'identity',
+        });
+
+        const list = Uint32Array.of(ids.length, 0, 0, 0, ...ids);
+        // The slots beyond the active ones hold rows that nothing may read: NaN.
+        const slots = [...ids, ...every.slice(ids.length)];
+        const slab = pickRows(W, K, slots).fill(Number.NaN, ids.length * K);
+        const outStride = N + 2;
+        const gateStride = N + 1;
+        const xStride = Math.ceil(K / 8) * 8;
+        const tiles = Math.ceil(batch / one.BATCH_TILE);
+        const before = poisoned(tiles * one.BATCH_TILE * outStride);
+        if (add) {
+          const floats = new Float32Array(before.buffer);
+          for (let b = 0; b < batch; b++)
+            floats.set(add.subarray(b * rows.length, (b + 1) * rows.length), b * outStride);
+        }
+        const out = lab.buffer(before);
+        // Padding of x meets the zeros of the padding of W: any finite value does. Beyond the batch may be anything.
+        const xs = spread(x, K, xStride, 1000, batch);
+        const xBuffer = new Float32Array(tiles * one.BATCH_TILE * xStride).fill(Number.NaN);
+        xBuffer.set(xs);
+        const shared = {
+          x: lab.buffer(xBuffer),
+          out,
+          gate: lab.buffer(gate ? spread(gate, N, gateStride, Number.NaN) : poisoned(4)),
+          row_list: lab.buffer(list),
+          row_mask: lab.buffer(maskValues(every.map((id) => Number(ids.includes(id))))),
+        };
+        const { weights, team, BATCH_TILE, ROWS, WORKGROUP } = one;
+        lab.run(
+          ...shardsOf(N, one.shards).map((shard) => {
+            const here = every.slice(shard.base, shard.base + shard.rows);
+            const stored =
+              one.rows === 'packed' ? storeRows([slab], K, every, weights) : storeRows([W], K, here, weights);
+            const held = one.rows === 'packed' ? slots : here;
+            const biases = new Float32Array(held.length * 4).fill(Number.NaN);
+            held.forEach((id, i) => {
+              biases[i * 4] = bias ? bias[id] : 0;
+            });
+            const [gx, gy] = folded(Math.ceil((listed ? N : shard.rows) / ROWS), one.fold);
+            return {
+              table: linear,
+              variant: {
+                slots: { weights, team, rows: one.rows, bias: one.bias, activation, put },
+                constants: { BATCH_TILE, ROWS, WORKGROUP },
+              },
+              params: rowParams({
+                ...shard,
+                stride: stored.length / held.length / 16,
+                xStride: xStride / 4,
+                outStride,
+                gateStride,
+                threshold: one.threshold,
+                fat: FAT,
+              }),
+              step: [batch],
+              buffers: { ...shared, weights: lab.buffer(stored), bias: lab.buffer(biases) },
+              grid: [gx, gy, tiles] as const,
+            };
+          }),
+        );
+        new Expected(before.length)
+          .setRows(want, size, rows.length, outStride)
+          .check(await lab.read(out), weights);
+      }),
+    );
+  });
+});

@@ -1,0 +1,33 @@
+/** Random inputs. */
+import { randomSource } from '../support/make-model.js';
+
+export const source = randomSource;
+
+/** f32 values in [-1, 1). */
+export function randomValues(random: () => number, length: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length }, () => 2 * random() - 1);
+}
+
+/** u32 words of any bits. */
+export function randomWords(random: () => number, length: number): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from({ length }, () => Math.floor(random() * 2 ** 32));
+}
+
+/** `count` different numbers below `limit`, in no order. */
+export function randomIds(random: () => number, count: number, limit: number): number[] {
+  const ids = Array.from({ length: limit }, (_, i) => i);
+  for (let i = 0; i < count; i++) {
+    const j = i + Math.floor(random() * (limit - i));
+    [ids[i], ids[j]] = [ids[j], ids[i]];
+  }
+  return ids.slice(0, count);
+}
+
+/** Skips a subgroup variant, with the reason, where the device has no subgroups. */
+export function checkTeam(
+  team: string,
+  ctx: { has(feature: string): boolean; adapter: { name: string } },
+  skip: (reason: string) => void,
+): void {
+  if (team === 'subgroup' && !ctx.has('subgroups')) skip(`${ctx.adapter.name} has no subgroups`);
+}

@@ -1,0 +1,404 @@
+import { expect, it } from 'vitest';
+import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from '../../src/dtype.js';
+import { CapacityError, OptionError, PairslabError, ShapeError } from '../../src/errors.js';
+import { gpuBytes } from '../../src/gpu/buffers.js';
+import { readBuffer } from '../../src/gpu/readback.js';
+import { Bitmask, topK } from '../../src/mask/index.js';
+import type { Activation } from '../../src/mlp/activation.js';
+import {
+  resolveStrategy,
+  SparseMLP,
+  type SparseMLPOptions,
+  type SparseMLPWeights,
+  STRATEGIES,
+  type Strategy,
+} from '../../src/mlp/sparse-mlp.js';
+import { nextMask } from '../slab/twin.js';
+import { describeAdapters } from '../support/adapters.js';
+import { checkOutput, type LayerWeights, layerTwin } from '../support/layer-twin.js';
+import { randomSource } from '../support/make-model.js';
+
+interface Config extends SparseMLPOptions {
+  rows: number;
+  hidden: number;
+  plain?: boolean;
+  biases?: readonly ('gate' | 'up' | 'down')[];
+  /** Given as 16-bit patterns instead of f32. */
+  given?: 'f16' | 'bf16';
+  downRows?: boolean;
+}
+
+const randoms = (random: () => number, length: number, scale: number) =>
+  Float32Array.from({ length }, () => (2 * random() - 1) * scale);
+
+/** Random weights, as the layer takes them and as the twin does (rounded to what is stored). */
+function makeLayer(config: Config, seed = 1): { weights: SparseMLPWeights; twin: LayerWeights } {
+  const { rows, hidden, plain, biases = [], given, downRows, dtype } = config;
+  const random = randomSource(seed);
+  const round = (values: Float32Array): Float32Array => {
+    const first = given === 'bf16' ? decodeBf16(encodeBf16(values)) : values;
+    return given === 'f16' || dtype === 'f16' ? decodeF16(encodeF16(first)) : first;
+  };
+  const give = (values: Float32Array) =>
+    given === undefined
+      ? values
+      : { data: given === 'f16' ? encodeF16(values) : encodeBf16(values), dtype: given };
+  const raw = {
+    gate: randoms(random, rows * hidden, 2 / Math.sqrt(hidden)),
+    up: randoms(random, rows * hidden, 2 / Math.sqrt(hidden)),
+    down: randoms(random, rows * hidden, 1),
+  };
+  const bias = {
+    gateBias: biases.includes('gate') ? randoms(random, rows, 1) : undefined,
+    upBias: biases.includes('up') ? randoms(random, rows, 1) : undefined,
+    downBias: biases.includes('down') ? randoms(random, hidden, 1) : undefined,
+  };
+  const turned = new Float32Array(rows * hidden);
+  for (let r = 0; r < rows; r++) for (let c = 0; c < hidden; c++) turned[r * hidden + c] = raw.down[c * rows + r];
+  return {
+    weights: {
+      hidden,
+      gate: plain ? undefined : give(raw.gate),
+      up: give(raw.up),
+      down: give(downRows ? turned : raw.down),
+      downRows,
+      ...bias,
+    },
+    twin: {
+      hidden,
+      gate: plain ? undefined : round(raw.gate),
+      up: round(raw.up),
+      down: round(raw.down),
+      ...bias,
+    },
+  };
+}
+
+const ALL = ['gate', 'up', 'down'] as const;
+const configs: Record<string, Config> = {
+  'silu, all biases': { rows: 100, hidden: 64, biases: ALL },
+  'silu, f16, hidden 13': { rows: 37, hidden: 13, dtype: 'f16', biases: ['gate', 'down'] },
+  'gelu, down given by rows': { rows: 100, hidden: 20, activation: 'gelu', downRows: true, biases: ['up'] },
+  'gelu, f16 from bf16': { rows: 37, hidden: 20, activation: 'gelu', dtype: 'f16', given: 'bf16' },
+  'gelu_tanh, f32 from f16': { rows: 37, hidden: 13, activation: 'gelu_tanh', given: 'f16', biases: ['down'] },
+  'relu, 500 rows': { rows: 500, hidden: 130, activation: 'relu', biases: ['gate'] },
+  'relu2, f16, 500 rows': { rows: 500, hidden: 130, activation: 'relu2', dtype: 'f16', biases: ['up'] },
+  identity: { rows: 37, hidden: 64, activation: 'identity' },
+  'fatrelu, f32 from bf16': { rows: 100, hidden: 20, activation: { fatrelu: 0.3 }, given: 'bf16', biases: ALL },
+  'plain relu, both biases': { rows: 100, hidden: 64, plain: true, activation: 'relu', biases: ['up', 'down'] },
+  'plain silu, f16 as given': { rows: 37, hidden: 13, plain: true, dtype: 'f16', given: 'f16' },
+  'plain gelu': { rows: 37, hidden: 20, plain: true, activation: 'gelu', biases: ['up'] },
+  'plain gelu_tanh, f16': { rows: 100, hidden: 130, plain: true, activation: 'gelu_tanh', dtype: 'f16' },
+  'plain relu2, down given by rows': { rows: 37, hidden: 64, plain: true, activation: 'relu2', downRows: true },
+  'plain identity': { rows: 37, hidden: 13, plain: true, activation: 'identity', biases: ['down'] },
+  'plain fatrelu, f16': { rows: 100, hidden: 20, plain: true, activation: { fatrelu: 0.2 }, dtype: 'f16' },
+  'shards, biases, hidden 13': { rows: 37, hidden: 13, biases: ALL, maxShardBytes: 1300 },
+  'shards, f16, 500 rows': { rows: 500, hidden: 64, dtype: 'f16', biases: ['up'], maxShardBytes: 30_000 },
+  'shards, plain': { rows: 100, hidden: 20, plain: true, activation: 'relu', biases: ['up'], maxShardBytes: 700 },
+};
+
+/** Batches by config in turn, so that each comes with several. */
+const BATCHES = [
+  [1, 9],
+  [1, 3],
+  [8, 1],
+  [17, 1],
+];
+
+const pinned = STRATEGIES.filter((strategy) => strategy !== 'auto');
+
+describeAdapters('sparse MLP', (ctx) => {
+  it.each(Object.keys(configs))('equals the twin: %s', async (name) => {
+    const config = configs[name];
+    const { rows, hidden, activation = 'silu' } = config;
+    const order = Object.keys(configs).indexOf(name);
+    const { weights, twin } = makeLayer(config, 100 + order);
+    const before = gpuBytes(ctx.device);
+    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+    if (config.maxShardBytes) expect(mlp.pool.field('down').shards.length).toBeGreaterThan(2);
+    const random = randomSource(200 + order);
+    const scores = randoms(random, rows, 1);
+    const masks: (Bitmask | undefined)[] = [
+      topK(scores, Math.floor(rows / 3)),
+      Bitmask.empty(rows),
+      Bitmask.fromIds([rows - 1], rows),
+      undefined,
+      topK(randoms(random, rows, 1), Math.floor(rows / 2)),
+      Bitmask.full(rows),
+    ];
+    for (const batch of BATCHES[order % BATCHES.length]) {
+      // All masks at batch 1; the tiled variants, slower to compute the twin of, with three.
+      for (const [n, mask] of masks.slice(0, batch === 1 ? 6 : 3).entries()) {
+        const x = randoms(random, batch * hidden, 1);
+        const wanted = layerTwin(twin, activation, x, mask ?? Bitmask.full(rows));
+        for (const strategy of STRATEGIES) {
+          checkOutput(await mlp.forward(x, { mask, strategy }), wanted, `batch ${batch}, mask ${n}, ${strategy}`);
+        }
+        if (mask?.count() === 0) {
+          for (let i = 0; i < x.length; i++) expect(wanted.y[i]).toBe(weights.downBias?.[i % hidden] ?? 0);
+        }
+      }
+    }
+    mlp.destroy();
+    expect(gpuBytes(ctx.device)).toBe(before);
+  });
+
+  it('carries the slab from step to step', async () => {
+    const config: Config = { rows: 100, hidden: 20, capacity: 60, biases: ALL };
+    const { weights, twin } = makeLayer(config, 2);
+    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+    const random = randomSource(3);
+    let mask = Bitmask.empty(100);
+    for (let step = 0; step < 60; step++) {
+      mask = nextMask(random, mask, 60);
+      const strategy: Strategy = step % 7 === 3 ? 'repack' : step % 7 === 5 ? pinned[step % 4] : 'paired';
+      const batch = step % 5 === 4 ? 3 : 1;
+      const x = randoms(random, batch * 20, 1);
+      const wanted = layerTwin(twin, 'silu', x, mask);
+      checkOutput(await mlp.forward(x, { mask, strategy }), wanted, `step ${step}, ${strategy}`);
+      if (strategy === 'paired' || strategy === 'repack') expect(mlp.slab.mask().equals(mask)).toBe(true);
+    }
+    mlp.destroy();
+  });
+
+  it('holds no more bytes from the tenth step on', async () => {
+    const config: Config = { rows: 60, hidden: 20 };
+    const mlp = await SparseMLP.create(ctx.device, { ...makeLayer(config).weights, ...config });
+    const random = randomSource(4);
+    let mask = Bitmask.empty(60);
+    let held = 0;
+    for (let step = 0; step < 30; step++) {
+      mask = nextMask(random, mask, 60);
+      await mlp.forward(randoms(random, 20, 1), { mask, strategy: STRATEGIES[step % 5] });
+      if (step === 9) held = gpuBytes(ctx.device);
+      if (step > 9) expect(gpuBytes(ctx.device)).toBe(held);
+    }
+    mlp.destroy();
+  });
+
+  it.each([{}, { dtype: 'f16', maxShardBytes: 800 }] as const)(
+    'encodes steps of all strategies in one pass, into the caller’s buffers (%o)',
+    async (options) => {
+      const { device } = ctx;
+      const config: Config = { rows: 90, hidden: 20, biases: ALL, pendingUpdates: 12, ...options };
+      const { weights, twin } = makeLayer(config, 5);
+      const mlp = await SparseMLP.create(device, { ...weights, ...config });
+      const before = gpuBytes(device);
+      const stride = mlp.inputStride;
+      expect(stride).toBe(24);
+      const random = randomSource(6);
+      const batches = [1, 3, 9];
+      const buffers = batches.map((batch) => {
+        const x = randoms(random, batch * 20, 1);
+        // Beyond the columns any finite values, beyond the batch anything.
+        const padded = new Float32Array((batch === 1 ? 1 : Math.ceil(batch / 8) * 8) * stride).fill(Number.NaN);
+        padded.fill(1e4, 0, batch * stride);
+        for (let b = 0; b < batch; b++) padded.set(x.subarray(b * 20, (b + 1) * 20), b * stride);
+        const buffer = device.createBuffer({ size: padded.byteLength, usage: 0x80 | 0x8 });
+        device.queue.writeBuffer(buffer, 0, padded);
+        return { batch, x, buffer };
+      });
+      const made: GPUBuffer[] = buffers.map(({ buffer }) => buffer);
+      for (let round = 0; round < 3; round++) {
+        const encoder = device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        let mask = Bitmask.empty(90);
+        const steps = Array.from({ length: 12 }, (_, n) => {
+          const strategy = STRATEGIES[(n + round) % 5];
+          mask = nextMask(random, mask, 90);
+          const use = n === 7 ? undefined : mask;
+          const { batch, x, buffer } = buffers[(n + round) % 3];
+          // One row more than the batch, to see that it is left alone.
+          const y = device.createBuffer({ size: (batch + 1) * 80, usage: 0x80 | 0x4 | 0x8 });
+          device.queue.writeBuffer(y, 0, new Float32Array((batch + 1) * 20).fill(Number.NaN));
+          made.push(y);
+          const stats = mlp.encode(pass, { x: buffer, y, batch, mask: use, strategy });
+          if (strategy === 'paired' || strategy === 'repack') {
+            expect(stats?.active).toBe((use ?? Bitmask.full(90)).count());
+          } else expect(stats).toBeNull();
+          return { y, batch, wanted: layerTwin(twin, 'silu', x, use ?? Bitmask.full(90)), strategy };
+        });
+        pass.end();
+        device.queue.submit([encoder.finish()]);
+        mlp.submitted();
+        for (const [n, { y, batch, wanted, strategy }] of steps.entries()) {
+          const got = new Float32Array(await readBuffer(device, y));
+          checkOutput(got.subarray(0, batch * 20), wanted, `round ${round}, step ${n}, ${strategy}, batch ${batch}`);
+          expect(got.subarray(batch * 20).every(Number.isNaN)).toBe(true);
+        }
+      }
+      // The buffers were the caller's: the layer destroyed none of them.
+      for (const buffer of made) buffer.destroy();
+      mlp.destroy();
+      expect(gpuBytes(device)).toBeLessThan(before);
+    },
+  );
+
+  it('refuses more steps than pendingUpdates', async () => {
+    const { device } = ctx;
+    const config: Config = { rows: 40, hidden: 8, pendingUpdates: 2 };
+    const { weights, twin } = makeLayer(config);
+    const mlp = await SparseMLP.create(device, { ...weights, ...config });
+    const x = device.createBuffer({ size: 32, usage: 0x80 | 0x8 });
+    const y = device.createBuffer({ size: 32, usage: 0x80 | 0x4 });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    const mask = (id: number) => Bitmask.fromIds([id], 40);
+    for (const id of [1, 2]) {
+      mlp.encode(pass, { x, y, mask: mask(id), strategy: 'indexed' });
+      mlp.encode(pass, { x, y, mask: mask(id), strategy: 'paired' });
+    }
+    for (const strategy of pinned) {
+      expect(() => mlp.encode(pass, { x, y, mask: mask(3), strategy }), strategy).toThrow(OptionError);
+    }
+    expect([...mlp.slab.mask()]).toEqual([2]);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    mlp.submitted();
+    const values = randoms(randomSource(1), 8, 1);
+    for (const strategy of pinned) {
+      const wanted = layerTwin(twin, 'silu', values, [3, 4]);
+      checkOutput(await mlp.forward(values, { mask: Bitmask.fromIds([3, 4], 40), strategy }), wanted, strategy);
+    }
+    for (const buffer of [x, y]) buffer.destroy();
+    mlp.destroy();
+  });
+
+  it('stays usable when a mask exceeds its capacity', async () => {
+    const config: Config = { rows: 50, hidden: 13, capacity: 4, plain: true, activation: 'relu' };
+    const { weights, twin } = makeLayer(config);
+    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+    const x = randoms(randomSource(7), 13, 1);
+    const fits = Bitmask.fromIds([3, 8, 49], 50);
+    const over = Bitmask.fromIds([1, 2, 3, 8, 30, 49], 50);
+    await mlp.forward(x, { mask: fits, strategy: 'paired' });
+    const held = gpuBytes(ctx.device);
+    for (const strategy of ['paired', 'repack'] as const) {
+      const error = await mlp.forward(x, { mask: over, strategy }).then(
+        () => null,
+        (caught: unknown) => caught,
+      );
+      expect(error).toBeInstanceOf(CapacityError);
+      expect((error as CapacityError).details.rows).toEqual([2, 30]);
+      // All rows, since no mask is given.
+      await expect(mlp.forward(x, { strategy })).rejects.toThrow(CapacityError);
+      expect(mlp.slab.mask().equals(fits)).toBe(true);
+      checkOutput(await mlp.forward(x, { mask: fits, strategy: 'paired' }), layerTwin(twin, 'relu', x, fits), 'after');
+    }
+    expect(gpuBytes(ctx.device)).toBe(held);
+    // The other strategies need no slots.
+    for (const strategy of ['dense', 'indexed', 'auto'] as const) {
+      checkOutput(await mlp.forward(x, { mask: over, strategy }), layerTwin(twin, 'relu', x, over), strategy);
+    }
+    mlp.destroy();
+  });
+
+  it('has typed errors for steps that are wrong, and changes nothing then', async () => {
+    const { device } = ctx;
+    const config: Config = { rows: 40, hidden: 20 };
+    const { weights, twin } = makeLayer(config);
+    const mlp = await SparseMLP.create(device, { ...weights, ...config });
+    const mask = Bitmask.fromIds([1, 2, 3], 40);
+    const x = randoms(randomSource(8), 20, 1);
+    await mlp.forward(x, { mask, strategy: 'paired' });
+    for (const length of [0, 19, 21, 30]) {
+      await expect(mlp.forward(new Float32Array(length)), `x of ${length}`).rejects.toThrow(ShapeError);
+    }
+    for (const strategy of STRATEGIES) {
+      for (const size of [39, 41]) {
+        await expect(mlp.forward(x, { mask: Bitmask.full(size), strategy })).rejects.toThrow(ShapeError);
+      }
+    }
+    const unknown = mlp.forward(x, { strategy: 'packed' as Strategy });
+    await expect(unknown).rejects.toThrow(OptionError);
+    await expect(unknown).rejects.toThrow(/"packed".*dense, indexed, repack, paired, auto/);
+    expect(() => resolveStrategy('')).toThrow(OptionError);
+    expect(pinned.map(resolveStrategy)).toEqual(pinned);
+    expect(pinned).toContain(resolveStrategy('auto'));
+
+    const pass = device.createCommandEncoder().beginComputePass();
+    const buffer = (bytes: number) => device.createBuffer({ size: bytes, usage: 0x80 | 0x8 });
+    // batch 1: x of 24 values, y of 20; batch 3: x of 8 · 24, y of 3 · 20.
+    const cases: [number, number, number][] = [
+      [1, 92, 80],
+      [1, 96, 76],
+      [3, 764, 240],
+      [3, 768, 236],
+      [9, 768, 720],
+      [0, 768, 240],
+      [-1, 768, 240],
+      [1.5, 768, 240],
+      [Number.NaN, 768, 240],
+    ];
+    for (const [batch, xBytes, yBytes] of cases) {
+      const [xBuffer, yBuffer] = [buffer(xBytes), buffer(yBytes)];
+      for (const strategy of STRATEGIES) {
+        const encode = () =>
+          mlp.encode(pass, { x: xBuffer, y: yBuffer, batch, mask: Bitmask.fromIds([5], 40), strategy });
+        expect(encode, `batch ${batch}, x ${xBytes}, y ${yBytes}`).toThrow(ShapeError);
+      }
+      for (const one of [xBuffer, yBuffer]) one.destroy();
+    }
+    pass.end();
+    expect(mlp.slab.mask().equals(mask)).toBe(true);
+    checkOutput(await mlp.forward(x, { mask, strategy: 'paired' }), layerTwin(twin, 'silu', x, mask), 'after');
+    mlp.destroy();
+  });
+
+  it('has typed errors for layers that are wrong, and holds nothing then', async () => {
+    const { device } = ctx;
+    const good: SparseMLPWeights & SparseMLPOptions = { ...makeLayer({ rows: 10, hidden: 8 }).weights };
+    const f32 = (length: number) => new Float32Array(length);
+    const cases: [string, Partial<SparseMLPWeights & SparseMLPOptions>, typeof PairslabError][] = [
+      ['activation', { activation: 'swish' as Activation }, OptionError],
+      ['inherited name', { activation: 'toString' as Activation }, OptionError],
+      ['no threshold', { activation: { fatrelu: Number.NaN } }, OptionError],
+      ['null', { activation: null as unknown as Activation }, OptionError],
+      ['dtype', { dtype: 'q8' as 'f16' }, OptionError],
+      ['hidden 0', { hidden: 0 }, ShapeError],
+      ['hidden of other matrices', { hidden: 7 }, ShapeError],
+      ['half hidden', { hidden: 2.5 }, ShapeError],
+      ['gate of other rows', { gate: f32(88) }, ShapeError],
+      ['up of other rows', { up: f32(72) }, ShapeError],
+      ['up empty', { up: f32(0) }, ShapeError],
+      ['down of other rows', { down: f32(72) }, ShapeError],
+      ['down too short', { down: f32(79) }, ShapeError],
+      ['gateBias without gate', { gate: undefined, gateBias: f32(10) }, OptionError],
+      ['gateBias too short', { gateBias: f32(9) }, ShapeError],
+      ['upBias of hidden', { upBias: f32(8) }, ShapeError],
+      ['upBias empty', { upBias: f32(0) }, ShapeError],
+      ['downBias of rows', { downBias: f32(10) }, ShapeError],
+      ['pendingUpdates 0', { pendingUpdates: 0 }, OptionError],
+      ['pendingUpdates not whole', { pendingUpdates: 1.5 }, OptionError],
+      ['a row wider than a shard', { maxShardBytes: 60 }, PairslabError],
+    ];
+    const before = gpuBytes(device);
+    for (const [what, change, error] of cases) {
+      await expect(SparseMLP.create(device, { ...good, ...change }), what).rejects.toThrow(error);
+      expect(gpuBytes(device), what).toBe(before);
+    }
+    for (const change of [{ capacity: 11 }, { capacity: 0 }, { slab: { rowsPerWorkgroup: 0 } }]) {
+      const mlp = await SparseMLP.create(device, { ...good, ...change });
+      await expect(mlp.forward(f32(8), { strategy: 'paired' })).rejects.toThrow(OptionError);
+      mlp.destroy();
+      expect(gpuBytes(device)).toBe(before);
+    }
+  });
+
+  it('counts its bytes and gives them all back', async () => {
+    const { device } = ctx;
+    const before = gpuBytes(device);
+    const config: Config = { rows: 60, hidden: 20, biases: ALL, dtype: 'f16', maxShardBytes: 1600, label: 'mine' };
+    const mlp = await SparseMLP.create(device, { ...makeLayer(config).weights, ...config });
+    for (const strategy of STRATEGIES) {
+      for (const batch of [1, 4, 20]) {
+        await mlp.forward(new Float32Array(batch * 20), { strategy, mask: Bitmask.fromIds([batch], 60) });
+      }
+    }
+    expect(mlp.bytes).toBe(gpuBytes(device) - before);
+    mlp.destroy();
+    expect(gpuBytes(device)).toBe(before);
+    mlp.destroy();
+    expect(gpuBytes(device)).toBe(before);
+  });
+});

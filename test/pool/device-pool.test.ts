@@ -1,0 +1,184 @@
+import { expect, it } from 'vitest';
+import { encodeBf16, encodeF16 } from '../../src/dtype.js';
+import { DeviceLimitError, OptionError, ShapeError } from '../../src/errors.js';
+import { gpuBytes } from '../../src/gpu/buffers.js';
+import { readBuffer } from '../../src/gpu/readback.js';
+import { Bitmask } from '../../src/mask/index.js';
+import { DevicePool, type FieldSpec, type PoolOptions } from '../../src/pool/device-pool.js';
+import { Slab } from '../../src/slab/slab.js';
+import { tap } from '../slab/tap.js';
+import { checkContents, type FieldShape, makePool, makeSpecs, readSlab } from '../slab/twin.js';
+import { describeAdapters } from '../support/adapters.js';
+
+const STORAGE = 0x80 | 0x4 | 0x8;
+
+const shapes: Readonly<Record<string, FieldShape>> = {
+  gateUp: { cols: [13, 13] },
+  down: { cols: [13], transposed: true },
+  halves: { cols: [13, 2], dtype: 'f16', transposed: true },
+  scale: { cols: [1], dtype: 'f16' },
+};
+
+async function shardsOf(pool: DevicePool, name: string): Promise<number[]> {
+  const { shards, rowBytes } = pool.field(name);
+  const words: number[] = [];
+  for (const { buffer, rows } of shards) {
+    words.push(...new Uint32Array(await readBuffer(pool.device, buffer, 0, rows * rowBytes)));
+  }
+  return words;
+}
+
+describeAdapters('device pool', (ctx) => {
+  it.each([undefined, 1000, 300, 128])('stores rows as they should be, shards of at most %s bytes', async (maxShardBytes) => {
+    const { device } = ctx;
+    const before = gpuBytes(device);
+    const { pool, images } = makePool(device, 37, shapes, { maxShardBytes });
+    for (const [name, { words, stride }] of images) {
+      const field = pool.field(name);
+      expect(field.rowBytes).toBe(stride * 4);
+      expect(await shardsOf(pool, name)).toEqual(Array.from(words));
+      let base = 0;
+      for (const shard of field.shards) {
+        expect(shard.base).toBe(base);
+        expect(shard.rows * field.rowBytes).toBeLessThanOrEqual(maxShardBytes ?? 1e9);
+        base += shard.rows;
+      }
+      expect(base).toBe(37);
+    }
+    expect(pool.rowBytes).toBe(128 + 64 + 48 + 16);
+    expect(gpuBytes(device) - before).toBe(pool.bytes);
+    pool.destroy();
+    expect(gpuBytes(device)).toBe(before);
+  });
+
+  it('converts on the way in', async () => {
+    const { device } = ctx;
+    const values = Float32Array.of(1, -2.5, 1 / 3, 1e-7, 60_000, 0);
+    const f16 = encodeF16(values);
+    const bf16 = encodeBf16(values);
+    const pool = DevicePool.from(
+      device,
+      {
+        plain: { data: values, cols: 3 },
+        asF32: { data: values, cols: 3, storeAs: 'f32' },
+        fromF16: { data: f16, cols: 3, storeAs: 'f32' },
+        fromBf16: { data: bf16, dtype: 'bf16', cols: 3, storeAs: 'f32' },
+        bf16AsF16: { data: bf16, dtype: 'bf16', cols: 3 },
+      },
+      { dtype: 'f16' },
+    );
+    const widen = (bits: Uint16Array) => Uint32Array.from(bits, (b) => b << 16);
+    const pairs = (halves: Uint16Array) =>
+      [0, 3].flatMap((r) => [halves[r] + halves[r + 1] * 65_536, halves[r + 2], 0, 0]);
+    const quads = (words: Uint32Array) => [0, 3].flatMap((r) => [words[r], words[r + 1], words[r + 2], 0]);
+    expect(await shardsOf(pool, 'plain')).toEqual(pairs(f16));
+    expect(await shardsOf(pool, 'asF32')).toEqual(quads(new Uint32Array(values.buffer)));
+    expect(await shardsOf(pool, 'fromBf16')).toEqual(quads(widen(bf16)));
+    expect(await shardsOf(pool, 'bf16AsF16')).toEqual(pairs(encodeF16(new Float32Array(widen(bf16).buffer))));
+    const back = new Float32Array(Uint32Array.from(await shardsOf(pool, 'fromF16')).buffer);
+    expect(back[0]).toBe(1);
+    expect(back[2]).toBe(Math.fround(1365 / 4096));
+    expect(back.subarray(5)).toEqual(Float32Array.of(60_000, 0, 0));
+    pool.destroy();
+  });
+
+  it('adopts a GPU buffer that stays the caller’s', async () => {
+    const { device } = ctx;
+    const { specs, images } = makeSpecs(20, { weight: { cols: [8] }, extra: { cols: [3], dtype: 'f16' } });
+    const words = images.get('weight')!.words;
+    const buffer = device.createBuffer({ size: words.byteLength, usage: STORAGE });
+    device.queue.writeBuffer(buffer, 0, Uint32Array.from(words));
+    const before = gpuBytes(device);
+    const alone = DevicePool.from(device, { weight: { buffer, cols: 8, storeAs: 'f32' } }, { rows: 20 });
+    expect(alone.bytes).toBe(0);
+    expect(alone.field('weight').shards).toEqual([{ buffer, base: 0, rows: 20 }]);
+    // Beside values, which then are in one shard too.
+    const pool = DevicePool.from(
+      device,
+      { weight: { buffer, cols: 8, storeAs: 'f32' }, extra: specs.extra },
+      { maxShardBytes: 64 },
+    );
+    expect(pool.rows).toBe(20);
+    expect(pool.bytes).toBe(20 * 16);
+    const mask = Bitmask.fromIds([0, 7, 19], 20);
+    const slab = new Slab(pool, { capacity: 5 });
+    for (const step of [Bitmask.fromIds([7, 9, 10], 20), mask]) slab.update(step);
+    checkContents({ pool, rows: 20, images }, await readSlab(slab), mask, slab.rowIds());
+    slab.destroy();
+    pool.destroy();
+    alone.destroy();
+    expect(gpuBytes(device)).toBe(before);
+    expect(new Uint32Array(await readBuffer(device, buffer))).toEqual(words);
+    buffer.destroy();
+  });
+
+  it('refuses what is wrong and allocates nothing', () => {
+    const { device } = ctx;
+    const data = new Float32Array(24);
+    const small = device.createBuffer({ size: 64, usage: STORAGE });
+    const cases: [string, Record<string, FieldSpec>, PoolOptions, new (...given: never[]) => Error][] = [
+      ['no fields', {}, {}, OptionError],
+      ['no whole rows', { a: { data, cols: 7 } }, {}, ShapeError],
+      ['no rows', { a: { data: new Float32Array(0), cols: 4 } }, {}, ShapeError],
+      ['no columns', { a: { data, cols: 0 } }, {}, ShapeError],
+      ['half columns', { a: { data, cols: 1.5 } }, {}, ShapeError],
+      ['negative columns', { a: { data, cols: -4 } }, {}, ShapeError],
+      ['another N', { a: { data, cols: 4 }, b: { data, cols: 3 } }, {}, ShapeError],
+      ['another N than given', { a: { data, cols: 4 } }, { rows: 7 }, ShapeError],
+      ['parts of another N', { a: { parts: [{ data, cols: 4 }, { data, cols: 3 }] } }, {}, ShapeError],
+      ['no parts', { a: { parts: [] } }, { rows: 3 }, OptionError],
+      ['unknown dtype', { a: { data, cols: 4 } }, { dtype: 'q8' as 'f32' }, OptionError],
+      ['unknown storeAs', { a: { data, cols: 4, storeAs: 'bf16' as 'f16' } }, {}, OptionError],
+      [
+        'unknown dtype of the values',
+        { a: { data: new Uint16Array(8), dtype: 'q4' as 'f16', cols: 4 } },
+        {},
+        OptionError,
+      ],
+      ['a buffer and no N', { a: { buffer: small, cols: 4, storeAs: 'f32' } }, {}, OptionError],
+      ['zero N', { a: { buffer: small, cols: 4, storeAs: 'f32' } }, { rows: 0 }, ShapeError],
+      ['a buffer too small', { a: { buffer: small, cols: 4, storeAs: 'f32' } }, { rows: 5 }, ShapeError],
+      ['unpadded rows', { a: { buffer: small, cols: 6, storeAs: 'f16' } }, { rows: 2 }, ShapeError],
+      ['shards of nothing', { a: { data, cols: 4 } }, { maxShardBytes: 0 }, OptionError],
+      ['shards of NaN', { a: { data, cols: 4 } }, { maxShardBytes: Number.NaN }, OptionError],
+      ['a row wider than a shard', { a: { data, cols: 1 }, b: { data, cols: 4 } }, { maxShardBytes: 15 }, ShapeError],
+      ['a row wider than a shard', { a: { data, cols: 8 } }, { maxShardBytes: 31 }, DeviceLimitError],
+    ];
+    const before = gpuBytes(device);
+    for (const [what, fields, options, error] of cases) {
+      expect(() => DevicePool.from(device, fields, options), what).toThrow(error);
+      expect(gpuBytes(device), what).toBe(before);
+    }
+    small.destroy();
+  });
+
+  it('names the field and what was expected', () => {
+    const data = new Float32Array(24);
+    expect(() =>
+      DevicePool.from(ctx.device, { up: { data, cols: 4 }, down: { data, cols: 5 } }, { label: 'mlp 3' }),
+    ).toThrow(/mlp 3 down: 24 values at 5 columns are 4.8 rows; expected 6 rows/);
+    const pool = DevicePool.from(ctx.device, { up: { data, cols: 4 } });
+    expect(() => pool.field('gate')).toThrow(OptionError);
+    expect(() => pool.field('constructor')).toThrow(OptionError);
+    pool.destroy();
+  });
+
+  it('refuses what the device cannot bind before it allocates', () => {
+    const { device } = tap(ctx.device, { maxStorageBufferBindingSize: 1024 });
+    const buffer = ctx.device.createBuffer({ size: 2048, usage: STORAGE });
+    const field = (rows: number, cols: number) => ({ data: new Float32Array(rows * cols), cols });
+    const cases: [string, Record<string, FieldSpec>, PoolOptions][] = [
+      ['a row', { a: field(2, 4), b: field(2, 257) }, {}],
+      ['a buffer', { a: { buffer, cols: 4, storeAs: 'f32' } }, { rows: 65 }],
+      ['a field beside a buffer', { a: field(64, 4), b: field(64, 5), c: { buffer, cols: 4, storeAs: 'f32' } }, {}],
+    ];
+    for (const [what, fields, options] of cases) {
+      expect(() => DevicePool.from(device, fields, options), what).toThrow(DeviceLimitError);
+      expect(gpuBytes(device), what).toBe(0);
+    }
+    const pool = DevicePool.from(device, { a: field(2, 256) });
+    expect(pool.field('a').shards.length).toBe(2);
+    pool.destroy();
+    buffer.destroy();
+  });
+});
