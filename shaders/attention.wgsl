@@ -47,10 +47,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var new_best = best;
     for (var l = 0u; l < here; l++) { new_best = max(new_best, scores[l]); }
     let shrink = exp(best - new_best);
+    // Each lane weighs its own position once; without this every lane would take every exponential.
+    let mine = select(0.0, exp(score - new_best), position < length);
+    workgroupBarrier();
+    scores[local] = mine;
+    workgroupBarrier();
     total *= shrink;
     for (var k = 0u; k < DIMS_PER_LANE; k++) { sums[k] *= shrink; }
     for (var l = 0u; l < here; l++) {
-      let weight = exp(scores[l] - new_best);
+      let weight = scores[l];
       total += weight;
       let at = (tile + l) * kv_stride + kv_start + local;
       for (var k = 0u; k < DIMS_PER_LANE; k++) {

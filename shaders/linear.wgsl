@@ -18,9 +18,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = (group.y * groups.x + group.x) * ROWS;
   let tile = group.z * BATCH_TILE;
   let count = rows_count();
+  // A static grid covers more rows than a list may hold: what lies beyond leaves at once.
+  if (first >= count) { return; }
   for (var r = team_first(at); r < ROWS; r += team_step(at)) {
     let i = first + r;
-    let row = rows_at(min(i, max(count, 1u) - 1u));
+    let row = rows_at(min(i, count - 1u));
     let here = i < count && row != ABSENT;
     // Written out: declared without a value in a loop, it keeps the last row's sums on lavapipe (Mesa 25.0).
     var sums = array<f32, BATCH_TILE>();

@@ -155,7 +155,9 @@ export class SparseMLP {
 
   /** GPU bytes held: pool, slab, scratch. */
   get bytes(): number {
-    return this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0);
+    let bytes = this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0);
+    for (const graph of this.graphs.values()) bytes += graph.bytes;
+    return bytes;
   }
 
   /**
@@ -366,6 +368,10 @@ class Graph {
   ): void {
     this.first.encode(pass, { step, x, out: this.a, list, mask, count, batch });
     this.down.encode(pass, { step, x: this.a, out: y, list, count, batch });
+  }
+
+  get bytes(): number {
+    return this.memory.bytes;
   }
 
   destroy(): void {

@@ -80,7 +80,9 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<NodeDe
     ),
   });
   setWaiter(device, (promise) => quietWait(promise, sleepMs));
-  device.addEventListener('uncapturederror', ({ error }) => {
+  device.addEventListener('uncapturederror', (event) => {
+    event.preventDefault(); // dawn.node's default action prints to stdout, among what a command writes there
+    const { error } = event;
     log(`pairslab: uncaptured ${error.constructor.name} on ${entry.name}: ${error.message}`);
   });
   void device.lost.then(({ reason, message }) => {

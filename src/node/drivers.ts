@@ -54,7 +54,8 @@ const SWIFTSHADER_FILES = [LOADER, 'libvk_swiftshader.so', SWIFTSHADER_ICD];
 export function prepareDrivers(env: Env = process.env): Drivers {
   if (process.platform !== 'linux') return { loader: 'unneeded' };
   const loader = ensureLoader();
-  const chosenBy = (['VK_DRIVER_FILES', 'VK_ICD_FILENAMES'] as const).find((name) => env[name]);
+  // Set but empty is a choice as well: the loader then offers no driver.
+  const chosenBy = (['VK_DRIVER_FILES', 'VK_ICD_FILENAMES'] as const).find((name) => env[name] !== undefined);
   const folder = unpackSwiftShader();
   const swiftshader = folder && join(folder, SWIFTSHADER_ICD);
   if (swiftshader && !chosenBy) {

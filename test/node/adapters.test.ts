@@ -1,12 +1,22 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { AdapterError } from '../../src/errors.js';
 import { chooseAdapter, listAdapters } from '../../src/node/adapters.js';
 import { requestDevice } from '../../src/node/device.js';
+import { findLavapipe, unpackSwiftShader } from '../../src/node/drivers.js';
 import { describeAdapters } from '../support/adapters.js';
 import { bundleNode } from './bundle.js';
 
+/** An environment in which nothing says which drivers or adapter to use. */
+const NO_CHOICE = {
+  VK_DRIVER_FILES: undefined,
+  VK_ICD_FILENAMES: undefined,
+  VK_ADD_DRIVER_FILES: undefined,
+  PAIRSLAB_ADAPTER: undefined,
+};
 const adapters = await listAdapters();
 const anyAdapter = test.skipIf(adapters.length === 0);
 afterEach(() => void vi.unstubAllEnvs());
@@ -81,35 +91,74 @@ describeAdapters('device', (ctx) => {
 });
 
 describe.skipIf(process.platform !== 'linux')('a process of its own', () => {
-  const run = (code: string, env: Record<string, string>) =>
-    execFileSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', code], {
-      env: { ...process.env, PAIRSLAB_ADAPTER: '', ...env },
+  const spawn = (code: string, env: Record<string, string | undefined> = {}) => {
+    const child = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', code], {
+      env: { ...process.env, ...env },
       encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
     });
+    expect({ status: child.status, signal: child.signal }, child.stderr).toEqual({ status: 0, signal: null });
+    return child;
+  };
 
   test('sees only the drivers that the user chose, and keeps stdout clean', async () => {
     const lib = await bundleNode();
-    const { findLavapipe, unpackSwiftShader } = await import('../../src/node/drivers.js');
     const folder = unpackSwiftShader();
     const choices = { lavapipe: findLavapipe(), swiftshader: folder && `${folder}/vk_swiftshader_icd.json` };
     for (const [name, icd] of Object.entries(choices)) {
       if (!icd || !existsSync(icd) || !adapters.some((entry) => entry.name === name)) continue;
       for (const variable of ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES']) {
-        const unset = { VK_DRIVER_FILES: '', VK_ICD_FILENAMES: '', VK_ADD_DRIVER_FILES: '' };
-        const out = run(
+        const { stdout } = spawn(
           `import { listAdapters, chooseAdapter } from ${lib};
            const names = (await listAdapters()).map((entry) => entry.name);
            const error = await chooseAdapter('voodoo').catch((e) => e.message);
            process.stdout.write(JSON.stringify({ names, error, set: process.env.${variable} }));`,
-          { ...unset, [variable]: icd },
+          { ...NO_CHOICE, [variable]: icd },
         );
-        const { names, error, set } = JSON.parse(out) as { names: string[]; error: string; set: string };
+        const { names, error, set } = JSON.parse(stdout) as { names: string[]; error: string; set: string };
         expect(names).toEqual([name]);
         expect(set).toBe(icd);
         expect(error).toContain(`${variable} limits the drivers`);
       }
     }
+  });
+
+  test.skipIf(!unpackSwiftShader())(
+    'has SwiftShader whatever the system’s loader is: none, old',
+    async () => {
+      const lib = await bundleNode();
+      const folder = mkdtempSync(join(tmpdir(), 'pairslab-loader-'));
+      onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+      const bundled = readFileSync(join(unpackSwiftShader() as string, 'libvulkan.so.1'), 'latin1');
+      const loaders = {
+        // The dynamic linker stops at a file that is no library, which hides the system's.
+        bundled: '',
+        // 1.3.204 knows neither of these names.
+        system: bundled
+          .replace('VK_ADD_DRIVER_FILES', 'VK_ADX_DRIVER_FILES')
+          .replace('VK_DRIVER_FILES', 'VK_DRXVER_FILES'),
+      };
+      for (const [from, bytes] of Object.entries(loaders)) {
+        writeFileSync(join(folder, 'libvulkan.so.1'), bytes, 'latin1');
+        const { stdout } = spawn(
+          `import { requestDevice, prepareDrivers } from ${lib};
+         const { adapter } = await requestDevice({ adapter: 'swiftshader' });
+         process.stdout.write(JSON.stringify([prepareDrivers().loader, adapter.name]));`,
+          { ...NO_CHOICE, LD_LIBRARY_PATH: folder },
+        );
+        expect(JSON.parse(stdout)).toEqual([from, 'swiftshader']);
+      }
+    },
+  );
+
+  anyAdapter('writes an error that no scope caught to stderr only', async () => {
+    const lib = await bundleNode();
+    const code = `import { requestDevice } from ${lib};
+      const { device } = await requestDevice();
+      device.createBuffer({ size: 16, usage: 0 });
+      await device.queue.onSubmittedWorkDone();`;
+    const { stdout, stderr } = spawn(code);
+    expect(stdout).toBe('');
+    expect(stderr).toContain('pairslab: uncaptured GPUValidationError');
   });
 
   anyAdapter('ends by itself when a device was collected, destroyed or left alone', async () => {
@@ -121,7 +170,7 @@ describe.skipIf(process.platform !== 'linux')('a process of its own', () => {
         ${ending}
         for (let i = 0; i < 3; i++) { gc(); await new Promise((done) => setTimeout(done, 10)); }
         process.stdout.write('end');`;
-      expect(run(code, {})).toBe('end');
+      expect(spawn(code).stdout).toBe('end');
     }
   });
 });

@@ -29,27 +29,30 @@ async function shardsOf(pool: DevicePool, name: string): Promise<number[]> {
 }
 
 describeAdapters('device pool', (ctx) => {
-  it.each([undefined, 1000, 300, 128])('stores rows as they should be, shards of at most %s bytes', async (maxShardBytes) => {
-    const { device } = ctx;
-    const before = gpuBytes(device);
-    const { pool, images } = makePool(device, 37, shapes, { maxShardBytes });
-    for (const [name, { words, stride }] of images) {
-      const field = pool.field(name);
-      expect(field.rowBytes).toBe(stride * 4);
-      expect(await shardsOf(pool, name)).toEqual(Array.from(words));
-      let base = 0;
-      for (const shard of field.shards) {
-        expect(shard.base).toBe(base);
-        expect(shard.rows * field.rowBytes).toBeLessThanOrEqual(maxShardBytes ?? 1e9);
-        base += shard.rows;
+  it.each([undefined, 1000, 300, 128])(
+    'stores rows as they should be, shards of at most %s bytes',
+    async (maxShardBytes) => {
+      const { device } = ctx;
+      const before = gpuBytes(device);
+      const { pool, images } = makePool(device, 37, shapes, { maxShardBytes });
+      for (const [name, { words, stride }] of images) {
+        const field = pool.field(name);
+        expect(field.rowBytes).toBe(stride * 4);
+        expect(await shardsOf(pool, name)).toEqual(Array.from(words));
+        let base = 0;
+        for (const shard of field.shards) {
+          expect(shard.base).toBe(base);
+          expect(shard.rows * field.rowBytes).toBeLessThanOrEqual(maxShardBytes ?? 1e9);
+          base += shard.rows;
+        }
+        expect(base).toBe(37);
       }
-      expect(base).toBe(37);
-    }
-    expect(pool.rowBytes).toBe(128 + 64 + 48 + 16);
-    expect(gpuBytes(device) - before).toBe(pool.bytes);
-    pool.destroy();
-    expect(gpuBytes(device)).toBe(before);
-  });
+      expect(pool.rowBytes).toBe(128 + 64 + 48 + 16);
+      expect(gpuBytes(device) - before).toBe(pool.bytes);
+      pool.destroy();
+      expect(gpuBytes(device)).toBe(before);
+    },
+  );
 
   it('converts on the way in', async () => {
     const { device } = ctx;
@@ -125,7 +128,19 @@ describeAdapters('device pool', (ctx) => {
       ['negative columns', { a: { data, cols: -4 } }, {}, ShapeError],
       ['another N', { a: { data, cols: 4 }, b: { data, cols: 3 } }, {}, ShapeError],
       ['another N than given', { a: { data, cols: 4 } }, { rows: 7 }, ShapeError],
-      ['parts of another N', { a: { parts: [{ data, cols: 4 }, { data, cols: 3 }] } }, {}, ShapeError],
+      [
+        'parts of another N',
+        {
+          a: {
+            parts: [
+              { data, cols: 4 },
+              { data, cols: 3 },
+            ],
+          },
+        },
+        {},
+        ShapeError,
+      ],
       ['no parts', { a: { parts: [] } }, { rows: 3 }, OptionError],
       ['unknown dtype', { a: { data, cols: 4 } }, { dtype: 'q8' as 'f32' }, OptionError],
       ['unknown storeAs', { a: { data, cols: 4, storeAs: 'bf16' as 'f16' } }, {}, OptionError],
@@ -141,7 +156,12 @@ describeAdapters('device pool', (ctx) => {
       ['unpadded rows', { a: { buffer: small, cols: 6, storeAs: 'f16' } }, { rows: 2 }, ShapeError],
       ['shards of nothing', { a: { data, cols: 4 } }, { maxShardBytes: 0 }, OptionError],
       ['shards of NaN', { a: { data, cols: 4 } }, { maxShardBytes: Number.NaN }, OptionError],
-      ['a row wider than a shard', { a: { data, cols: 1 }, b: { data, cols: 4 } }, { maxShardBytes: 15 }, ShapeError],
+      [
+        'a row wider than a shard',
+        { a: { data, cols: 1 }, b: { data, cols: 4 } },
+        { maxShardBytes: 15 },
+        ShapeError,
+      ],
       ['a row wider than a shard', { a: { data, cols: 8 } }, { maxShardBytes: 31 }, DeviceLimitError],
     ];
     const before = gpuBytes(device);
@@ -170,7 +190,11 @@ describeAdapters('device pool', (ctx) => {
     const cases: [string, Record<string, FieldSpec>, PoolOptions][] = [
       ['a row', { a: field(2, 4), b: field(2, 257) }, {}],
       ['a buffer', { a: { buffer, cols: 4, storeAs: 'f32' } }, { rows: 65 }],
-      ['a field beside a buffer', { a: field(64, 4), b: field(64, 5), c: { buffer, cols: 4, storeAs: 'f32' } }, {}],
+      [
+        'a field beside a buffer',
+        { a: field(64, 4), b: field(64, 5), c: { buffer, cols: 4, storeAs: 'f32' } },
+        {},
+      ],
     ];
     for (const [what, fields, options] of cases) {
       expect(() => DevicePool.from(device, fields, options), what).toThrow(DeviceLimitError);

@@ -28,7 +28,8 @@ const some = (count: number) => Object.fromEntries(Object.entries(FOUR).slice(0,
 function makeGiven() {
   const gateUp = (row: number, part: number, column: number) => 1000 * (part + 1) + 10 * row + column;
   const down = (row: number, _part: number, column: number) => 5000 + 10 * row + column;
-  const values = (count: number, of: (i: number) => number) => Float32Array.from({ length: count }, (_, i) => of(i));
+  const values = (count: number, of: (i: number) => number) =>
+    Float32Array.from({ length: count }, (_, i) => of(i));
   const pool = (device: GPUDevice) =>
     DevicePool.from(device, {
       gateUp: {
@@ -70,14 +71,25 @@ describeAdapters('slab', (ctx) => {
       deferred: null,
     });
     // 8 takes 7's slot.
-    expect(slab.update(mask(1, 3, 5, 8))).toMatchObject({ added: 1, removed: 1, writes: 1, bytes: LAYER_ROW });
+    expect(slab.update(mask(1, 3, 5, 8))).toMatchObject({
+      added: 1,
+      removed: 1,
+      writes: 1,
+      bytes: LAYER_ROW,
+    });
     expect(Array.from(slab.rowIds())).toEqual([1, 3, 5, 8]);
     // 8 moves from slot 3 to slot 0: one write for three removals.
     expect(slab.update(mask(8))).toMatchObject({ added: 0, removed: 3, active: 1, writes: 1, minimum: 1 });
     await checkSlab(twin, slab, mask(8));
     expect(slab.update(mask(0, 2, 8))).toMatchObject({ added: 2, removed: 0, writes: 2 });
     // The last slot goes: nothing is written but the count.
-    expect(slab.update(mask(0, 8))).toMatchObject({ kind: 'paired', removed: 1, active: 2, writes: 0, bytes: 0 });
+    expect(slab.update(mask(0, 8))).toMatchObject({
+      kind: 'paired',
+      removed: 1,
+      active: 2,
+      writes: 0,
+      bytes: 0,
+    });
     await checkSlab(twin, slab, mask(0, 8));
     // A repack writes all; one row would have been enough.
     expect(slab.update(mask(0, 4, 8), { strategy: 'repack' })).toEqual({
@@ -104,7 +116,13 @@ describeAdapters('slab', (ctx) => {
     expect(calls).toContain('submit');
     const work = () => calls.filter((name) => ['submit', 'writeBuffer', 'createBuffer'].includes(name));
     calls.length = 0;
-    expect(slab.update(mask.clone())).toMatchObject({ kind: 'none', added: 0, removed: 0, active: 2, writes: 0 });
+    expect(slab.update(mask.clone())).toMatchObject({
+      kind: 'none',
+      added: 0,
+      removed: 0,
+      active: 2,
+      writes: 0,
+    });
     expect(work()).toEqual([]);
 
     const next = Bitmask.fromIds([3, 31], 40);
@@ -142,30 +160,33 @@ describeAdapters('slab', (ctx) => {
     }
   });
 
-  it.each(['paired', 'ids', 'mask', 'copies'] as const)('goes from nothing to all and back by %s', async (way) => {
-    const { twin, slab } = layer(67);
-    const step = (mask: Bitmask) => {
-      if (way === 'ids') return slab.repackByIds(mask.ids());
-      if (way === 'mask') return slab.repackByMask(mask);
-      if (way === 'paired') return slab.update(mask);
-      const encoder = ctx.device.createCommandEncoder();
-      const stats = slab.encodeUpdateByCopies(encoder, mask);
-      ctx.device.queue.submit([encoder.finish()]);
-      slab.submitted();
-      return stats;
-    };
-    const masks = [
-      Bitmask.empty(67),
-      Bitmask.full(67),
-      Bitmask.fromIds([66], 67),
-      Bitmask.empty(67),
-      Bitmask.fromIds([0, 31, 32, 63, 64, 66], 67),
-    ];
-    for (const mask of masks) {
-      expect(step(mask).active).toBe(mask.count());
-      await checkSlab(twin, slab, mask);
-    }
-  });
+  it.each(['paired', 'ids', 'mask', 'copies'] as const)(
+    'goes from nothing to all and back by %s',
+    async (way) => {
+      const { twin, slab } = layer(67);
+      const step = (mask: Bitmask) => {
+        if (way === 'ids') return slab.repackByIds(mask.ids());
+        if (way === 'mask') return slab.repackByMask(mask);
+        if (way === 'paired') return slab.update(mask);
+        const encoder = ctx.device.createCommandEncoder();
+        const stats = slab.encodeUpdateByCopies(encoder, mask);
+        ctx.device.queue.submit([encoder.finish()]);
+        slab.submitted();
+        return stats;
+      };
+      const masks = [
+        Bitmask.empty(67),
+        Bitmask.full(67),
+        Bitmask.fromIds([66], 67),
+        Bitmask.empty(67),
+        Bitmask.fromIds([0, 31, 32, 63, 64, 66], 67),
+      ];
+      for (const mask of masks) {
+        expect(step(mask).active).toBe(mask.count());
+        await checkSlab(twin, slab, mask);
+      }
+    },
+  );
 
   it('starts empty, on the device too', async () => {
     const { twin, slab } = layer(9);
@@ -226,7 +247,8 @@ describeAdapters('slab', (ctx) => {
       { deferBelow: -1 },
       { rule: 'mine' },
     ] as unknown as UpdateOptions[];
-    for (const options of bad) expect(() => slab.update(mask(1), options), JSON.stringify(options)).toThrow(OptionError);
+    for (const options of bad)
+      expect(() => slab.update(mask(1), options), JSON.stringify(options)).toThrow(OptionError);
     expect(await checkSlab(twin, slab, mask(4, 9))).toEqual(before);
   });
 
@@ -311,7 +333,9 @@ describeAdapters('slab', (ctx) => {
     slab.encodeUpdate(pass, mask(2, 3), { strategy: 'repack', repackBy: 'mask' });
     expect(() => slab.encodeUpdate(pass, mask(3, 4))).toThrow(OptionError);
     expect(() => slab.encodeUpdate(pass, mask(3, 4), { strategy: 'repack' })).toThrow(OptionError);
-    expect(() => slab.encodeUpdate(pass, mask(3, 4), { strategy: 'repack', repackBy: 'mask' })).toThrow(OptionError);
+    expect(() => slab.encodeUpdate(pass, mask(3, 4), { strategy: 'repack', repackBy: 'mask' })).toThrow(
+      OptionError,
+    );
     // What needs no place may still be encoded.
     expect(slab.encodeUpdate(pass, mask(2, 3)).kind).toBe('none');
     pass.end();
@@ -335,7 +359,9 @@ describeAdapters('slab', (ctx) => {
     const whole = makePool(device, 60, some(count));
     const widest = Math.max(...[...whole.pool.fields.values()].map((field) => field.rowBytes));
     // Shards of 1, 7 and 59 rows; the last shard of the second is smaller than the others.
-    const pools = [1, 7, 59].map((rows) => makePool(device, 60, some(count), { maxShardBytes: rows * widest + 15 }));
+    const pools = [1, 7, 59].map((rows) =>
+      makePool(device, 60, some(count), { maxShardBytes: rows * widest + 15 }),
+    );
     expect(whole.pool.field('a').shards.length).toBe(1);
     expect(pools.map(({ pool }) => pool.field('a').shards.length)).toEqual([60, 9, 2]);
     const slabs = [whole, ...pools].map(({ pool }) => new Slab(pool, { capacity: 40 }));
@@ -375,7 +401,12 @@ describeAdapters('slab', (ctx) => {
     expect(gateUp.buffer).toBe(slab.buffers.get('gateUp'));
     expect(gateUp.rowList).toBe(slab.rowList);
     const down = slab.activeDown();
-    expect(down).toMatchObject({ shape: [3, 5], transposeOf: [5, 3], rowStride: 8, parts: [{ start: 0, cols: 5 }] });
+    expect(down).toMatchObject({
+      shape: [3, 5],
+      transposeOf: [5, 3],
+      rowStride: 8,
+      parts: [{ start: 0, cols: 5 }],
+    });
     expect(slab.view('a')).toMatchObject({ dtype: 'f16', shape: [3, 3], rowStride: 8 });
     expect(slab.view('b')).toMatchObject({ dtype: 'f32', shape: [3, 4], rowStride: 4 });
     expect(slab.view('c')).toMatchObject({ dtype: 'f16', shape: [3, 9], rowStride: 16 });
@@ -420,20 +451,27 @@ describeAdapters('slab', (ctx) => {
     [64, 4],
     [3, 4],
     [64, 1],
-  ] as const)('gives equal slabs with %i rows a workgroup and vectors of %i', async (rowsPerWorkgroup, vectorWidth) => {
-    const twin = makePool(ctx.device, 200, FOUR, { maxShardBytes: 320 * 90 });
-    const slabs = [new Slab(twin.pool), new Slab(twin.pool, { rowsPerWorkgroup, vectorWidth })];
-    const random = randomSource(8);
-    const masks = [150, 3, 151, 65, 0, 64, 200].map((count) => randomMask(random, 200, count));
-    for (const mask of masks) {
-      for (const options of [{}, { strategy: 'repack' }, { strategy: 'repack', repackBy: 'mask' }] as const) {
-        for (const slab of slabs) slab.update(mask, options);
-        checkSame(await checkSlab(twin, slabs[0], mask), await checkSlab(twin, slabs[1], mask));
+  ] as const)(
+    'gives equal slabs with %i rows a workgroup and vectors of %i',
+    async (rowsPerWorkgroup, vectorWidth) => {
+      const twin = makePool(ctx.device, 200, FOUR, { maxShardBytes: 320 * 90 });
+      const slabs = [new Slab(twin.pool), new Slab(twin.pool, { rowsPerWorkgroup, vectorWidth })];
+      const random = randomSource(8);
+      const masks = [150, 3, 151, 65, 0, 64, 200].map((count) => randomMask(random, 200, count));
+      for (const mask of masks) {
+        for (const options of [
+          {},
+          { strategy: 'repack' },
+          { strategy: 'repack', repackBy: 'mask' },
+        ] as const) {
+          for (const slab of slabs) slab.update(mask, options);
+          checkSame(await checkSlab(twin, slabs[0], mask), await checkSlab(twin, slabs[1], mask));
+        }
       }
-    }
-    for (const slab of slabs) slab.destroy();
-    twin.pool.destroy();
-  });
+      for (const slab of slabs) slab.destroy();
+      twin.pool.destroy();
+    },
+  );
 
   it('folds more workgroups than a dispatch may have in one dimension', async () => {
     const rows = 66_000;

@@ -60,72 +60,78 @@ function updateSomehow(slab: Slab, mask: Bitmask, random: () => number): UpdateS
 }
 
 describeAdapters('slab under random updates', (ctx) => {
-  it.each(configs)('$updates updates of $name', async ({ updates, rows, capacity, shapes, maxShardBytes }) => {
-    const { device } = ctx;
-    const seed = [...ctx.adapter.name].reduce((sum, c) => sum * 31 + c.charCodeAt(0), updates) | 0;
-    const random = randomSource(seed);
-    const empty = gpuBytes(device);
-    const twin = makePool(device, rows, shapes, { seed, maxShardBytes });
-    const slab = new Slab(twin.pool, { capacity });
-    const sources = [slab.rowList, ...slab.buffers.values()];
-    const bytes = sources.reduce((sum, buffer) => sum + buffer.size, 0);
-    // Not the package's, so not counted.
-    const snapshots = device.createBuffer({ size: SNAPSHOTS * bytes, usage: 0x4 | 0x8 });
+  it.each(configs)(
+    '$updates updates of $name',
+    async ({ updates, rows, capacity, shapes, maxShardBytes }) => {
+      const { device } = ctx;
+      const seed = [...ctx.adapter.name].reduce((sum, c) => sum * 31 + c.charCodeAt(0), updates) | 0;
+      const random = randomSource(seed);
+      const empty = gpuBytes(device);
+      const twin = makePool(device, rows, shapes, { seed, maxShardBytes });
+      const slab = new Slab(twin.pool, { capacity });
+      const sources = [slab.rowList, ...slab.buffers.values()];
+      const bytes = sources.reduce((sum, buffer) => sum + buffer.size, 0);
+      // Not the package's, so not counted.
+      const snapshots = device.createBuffer({ size: SNAPSHOTS * bytes, usage: 0x4 | 0x8 });
 
-    // Pieces are made when first needed: each kind of update once, the bounce buffer of the copies too.
-    slab.update(Bitmask.fromIds([0, 1, 2, 3], rows));
-    const encoder = device.createCommandEncoder();
-    expect(slab.encodeUpdateByCopies(encoder, Bitmask.fromIds([3], rows)).writes).toBe(1);
-    device.queue.submit([encoder.finish()]);
-    slab.repackByIds([7, 5]);
-    slab.repackByMask(Bitmask.fromIds([1, 8], rows));
-    const held = gpuBytes(device);
+      // Pieces are made when first needed: each kind of update once, the bounce buffer of the copies too.
+      slab.update(Bitmask.fromIds([0, 1, 2, 3], rows));
+      const encoder = device.createCommandEncoder();
+      expect(slab.encodeUpdateByCopies(encoder, Bitmask.fromIds([3], rows)).writes).toBe(1);
+      device.queue.submit([encoder.finish()]);
+      slab.repackByIds([7, 5]);
+      slab.repackByMask(Bitmask.fromIds([1, 8], rows));
+      const held = gpuBytes(device);
 
-    let mask = slab.mask();
-    let waiting: { mask: Bitmask; rowIds: Uint32Array; stats: UpdateStats }[] = [];
-    const seen = { paired: 0, repack: 0, none: 0, deferred: 0 };
-    for (let n = 0; n < updates; n++) {
-      mask = nextMask(random, mask, capacity);
-      const stats = updateSomehow(slab, mask, random);
-      seen[stats.kind]++;
-      if (gpuBytes(device) !== held) throw new Error(`update ${n}: ${gpuBytes(device)} bytes held, not ${held}`);
-      if (!slab.mask().equals(mask)) throw new Error(`update ${n}: the mask is [${slab.mask().ids()}]`);
-      const copy = device.createCommandEncoder();
-      let at = waiting.length * bytes;
-      for (const buffer of sources) {
-        copy.copyBufferToBuffer(buffer, 0, snapshots, at, buffer.size);
-        at += buffer.size;
-      }
-      device.queue.submit([copy.finish()]);
-      waiting.push({ mask, rowIds: slab.rowIds(), stats });
-      if (waiting.length < SNAPSHOTS && n + 1 < updates) continue;
-
-      const read = await readBuffer(device, snapshots, 0, waiting.length * bytes);
-      waiting.forEach((state, s) => {
-        let from = s * bytes;
-        const [rowList, ...fields] = sources.map((buffer) => {
-          from += buffer.size;
-          return new Uint32Array(read, from - buffer.size, buffer.size / 4);
-        });
-        const contents: Contents = {
-          rowList,
-          fields: new Map([...slab.buffers.keys()].map((name, f) => [name, fields[f]])),
-        };
-        try {
-          checkContents(twin, contents, state.mask, state.rowIds);
-        } catch (cause) {
-          const number = n + 1 - waiting.length + s;
-          throw new Error(`update ${number} (seed ${seed}, ${state.stats.kind}) left a wrong slab`, { cause });
+      let mask = slab.mask();
+      let waiting: { mask: Bitmask; rowIds: Uint32Array; stats: UpdateStats }[] = [];
+      const seen = { paired: 0, repack: 0, none: 0, deferred: 0 };
+      for (let n = 0; n < updates; n++) {
+        mask = nextMask(random, mask, capacity);
+        const stats = updateSomehow(slab, mask, random);
+        seen[stats.kind]++;
+        if (gpuBytes(device) !== held)
+          throw new Error(`update ${n}: ${gpuBytes(device)} bytes held, not ${held}`);
+        if (!slab.mask().equals(mask)) throw new Error(`update ${n}: the mask is [${slab.mask().ids()}]`);
+        const copy = device.createCommandEncoder();
+        let at = waiting.length * bytes;
+        for (const buffer of sources) {
+          copy.copyBufferToBuffer(buffer, 0, snapshots, at, buffer.size);
+          at += buffer.size;
         }
-      });
-      waiting = [];
-    }
-    expect(seen.paired).toBeGreaterThan(updates / 2);
-    expect(seen.repack).toBeGreaterThan(updates / 10);
-    expect(seen.none).toBeGreaterThan(0);
-    snapshots.destroy();
-    slab.destroy();
-    twin.pool.destroy();
-    expect(gpuBytes(device)).toBe(empty);
-  });
+        device.queue.submit([copy.finish()]);
+        waiting.push({ mask, rowIds: slab.rowIds(), stats });
+        if (waiting.length < SNAPSHOTS && n + 1 < updates) continue;
+
+        const read = await readBuffer(device, snapshots, 0, waiting.length * bytes);
+        waiting.forEach((state, s) => {
+          let from = s * bytes;
+          const [rowList, ...fields] = sources.map((buffer) => {
+            from += buffer.size;
+            return new Uint32Array(read, from - buffer.size, buffer.size / 4);
+          });
+          const contents: Contents = {
+            rowList,
+            fields: new Map([...slab.buffers.keys()].map((name, f) => [name, fields[f]])),
+          };
+          try {
+            checkContents(twin, contents, state.mask, state.rowIds);
+          } catch (cause) {
+            const number = n + 1 - waiting.length + s;
+            throw new Error(`update ${number} (seed ${seed}, ${state.stats.kind}) left a wrong slab`, {
+              cause,
+            });
+          }
+        });
+        waiting = [];
+      }
+      expect(seen.paired).toBeGreaterThan(updates / 2);
+      expect(seen.repack).toBeGreaterThan(updates / 10);
+      expect(seen.none).toBeGreaterThan(0);
+      snapshots.destroy();
+      slab.destroy();
+      twin.pool.destroy();
+      expect(gpuBytes(device)).toBe(empty);
+    },
+  );
 });

@@ -84,7 +84,8 @@ export interface Contents {
 export async function readSlab(slab: Slab): Promise<Contents> {
   const { device } = slab.pool;
   const fields = new Map<string, Uint32Array>();
-  for (const [name, buffer] of slab.buffers) fields.set(name, new Uint32Array(await readBuffer(device, buffer)));
+  for (const [name, buffer] of slab.buffers)
+    fields.set(name, new Uint32Array(await readBuffer(device, buffer)));
   return { rowList: new Uint32Array(await readBuffer(device, slab.rowList)), fields };
 }
 

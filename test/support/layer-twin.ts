@@ -65,7 +65,9 @@ export function layerTwin(
     }
     for (const row of ids) {
       const u = dot(up, row) + (upBias?.[row] ?? 0);
-      const a = gate ? activate(activation, dot(gate, row) + (gateBias?.[row] ?? 0)) * u : activate(activation, u);
+      const a = gate
+        ? activate(activation, dot(gate, row) + (gateBias?.[row] ?? 0)) * u
+        : activate(activation, u);
       for (let c = 0; c < hidden; c++) {
         y[b * hidden + c] += a * down[c * n + row];
         size[b * hidden + c] += Math.abs(a * down[c * n + row]);
@@ -82,7 +84,9 @@ export function checkOutput(got: Float32Array, { y, size }: LayerOutput, where: 
     const allowed = 1e-5 * (size[i] + 0.1);
     // Written so that NaN fails.
     if (!(Math.abs(got[i] - y[i]) <= allowed)) {
-      throw new Error(`${where}: value ${i} of ${y.length} is ${got[i]}, the twin has ${y[i]} (± ${allowed})`);
+      throw new Error(
+        `${where}: value ${i} of ${y.length} is ${got[i]}, the twin has ${y[i]} (± ${allowed})`,
+      );
     }
   }
 }

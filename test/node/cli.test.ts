@@ -1,0 +1,264 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const cli = join(root, 'dist/node/cli.js');
+const model = join(root, 'demo/models/statesman');
+const reference = JSON.parse(readFileSync(join(model, 'reference.json'), 'utf8'));
+
+interface Ended {
+  code: number | null;
+  out: string;
+  err: string;
+}
+
+function run(
+  args: readonly string[],
+  onStart?: (kill: (signal: NodeJS.Signals) => void) => void,
+): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [cli, ...args], { cwd: root });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (data) => {
+      out += data;
+      onStart?.((signal) => child.kill(signal));
+      onStart = undefined;
+    });
+    child.stderr.on('data', (data) => {
+      err += data;
+    });
+    child.on('close', (code) => resolve({ code, out, err }));
+  });
+}
+
+describe('command line', () => {
+  let folder: string;
+
+  beforeAll(() => {
+    execFileSync(process.execPath, [join(root, 'scripts/build.mjs')], { cwd: root });
+    folder = mkdtempSync(join(tmpdir(), 'pairslab-cli-'));
+    cpSync(model, folder, { recursive: true });
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('explains itself', async () => {
+    const help = await run(['--help']);
+    expect(help.code).toBe(0);
+    for (const command of ['start', 'generate', 'perplexity', 'calibrate', 'info'])
+      expect(help.out).toContain(command);
+    const generate = await run(['generate', '--help']);
+    for (const option of [
+      '--prompt-ids',
+      '--temperature',
+      '--strategy',
+      '--mode',
+      '--dtype',
+      '--adapter',
+      '--json',
+    ]) {
+      expect(generate.out).toContain(option);
+    }
+  });
+
+  it.each([
+    ['an unknown command', ['fly'], /unknown command/],
+    [
+      'an unknown strategy',
+      ['generate', '--model', model, '--strategy', 'swap'],
+      /strategy.*Allowed choices are dense, indexed/,
+    ],
+    ['a number that is none', ['generate', '--model', model, '--seed', 'x'], /must be a number/],
+    ['no prompt', ['generate', '--model', model], /one of --prompt TEXT and --prompt-ids/],
+    [
+      'no such folder',
+      ['generate', '--model', '/nowhere', '--prompt', 'a'],
+      /ModelFormatError: \/nowhere is not a model folder/,
+    ],
+    [
+      'an unknown adapter',
+      ['generate', '--model', model, '--prompt', 'a', '--adapter', 'abacus'],
+      /AdapterError: .*abacus/,
+    ],
+    [
+      'an id beyond the vocabulary',
+      ['generate', '--model', model, '--prompt-ids', '1,99999'],
+      /RowError: token 1 is 99999/,
+    ],
+    [
+      'a prompt beyond the context',
+      ['generate', '--model', model, '--prompt-ids', '1,2,3', '--context', '2'],
+      /ShapeError.*context of 2/,
+    ],
+    [
+      'no thresholds',
+      ['generate', '--model', model, '--prompt', 'a', '--mode', 'threshold'],
+      /OptionError.*pairslab calibrate/,
+    ],
+    ['no such text', ['perplexity', '--model', model, '--text', '/nowhere.txt'], /ENOENT/],
+    [
+      'an impossible sparsity',
+      ['calibrate', '--model', model, '--text', join(model, 'heldout.txt'), '--sparsity', '1'],
+      /OptionError: sparsity/,
+    ],
+  ])('refuses %s with what to do', async (_, args, message) => {
+    const { code, err, out } = await run(args);
+    expect(err).toMatch(message);
+    expect(code).toBe(1);
+    expect(out).toBe('');
+  });
+
+  it('refuses a truncated model before it takes a device', async () => {
+    const broken = mkdtempSync(join(tmpdir(), 'pairslab-broken-'));
+    cpSync(model, broken, { recursive: true });
+    writeFileSync(
+      join(broken, 'model.safetensors'),
+      readFileSync(join(model, 'model.safetensors')).subarray(0, 5000),
+    );
+    const { code, err } = await run(['generate', '--model', broken, '--prompt', 'a']);
+    rmSync(broken, { recursive: true });
+    expect(code).toBe(1);
+    expect(err).toMatch(/ModelFormatError/);
+    expect(err).not.toMatch(/adapter:/);
+  });
+
+  it('generates the reference tokens as JSON and as streamed text, and names the adapter', async () => {
+    const { prompt, prompt_ids: ids, tokens, text } = reference.prompts[0];
+    const count = 6;
+    const args = ['generate', '--model', model, '--max-tokens', String(count)];
+    const json = await run([...args, '--prompt-ids', ids.join(), '--strategy', 'paired', '--json']);
+    expect(json.err).toMatch(/^adapter: (gpu|lavapipe|swiftshader)/m);
+    const result = JSON.parse(json.out);
+    expect(result.tokens).toEqual(tokens.slice(0, count));
+    expect(result.stats).toMatchObject({
+      strategy: 'paired',
+      mode: 'exact',
+      dtype: 'f32',
+      readbacksPerToken: 5,
+    });
+    for (const key of [
+      'adapter',
+      'decodeTokensPerSecond',
+      'prefillTokensPerSecond',
+      'timeToFirstToken',
+      'gpuBytes',
+    ]) {
+      expect(result.stats[key], key).toBeTruthy();
+    }
+    expect(result.stats.activeRows).toHaveLength(4);
+    expect(result.stats.copiedBytesPerToken).toBeGreaterThanOrEqual(result.stats.minimumBytesPerToken);
+    const streamed = await run([...args, '--prompt', prompt]);
+    expect(streamed.code).toBe(0);
+    expect(streamed.out.trimEnd()).toBe(prompt + result.text);
+    expect(text.startsWith(result.text)).toBe(true);
+  });
+
+  it('samples the same text from the same seed', async () => {
+    const args = [
+      'generate',
+      '--model',
+      model,
+      '--prompt',
+      'My fellow',
+      '--max-tokens',
+      '8',
+      '--temperature',
+      '1',
+      '--json',
+    ];
+    const [a, b, c] = [
+      await run([...args, '--seed', '1']),
+      await run([...args, '--seed', '1']),
+      await run([...args, '--seed', '2']),
+    ];
+    expect(JSON.parse(a.out).tokens).toEqual(JSON.parse(b.out).tokens);
+    expect(JSON.parse(a.out).tokens).not.toEqual(JSON.parse(c.out).tokens);
+  });
+
+  it('calibrates, and every strategy then leaves out the same rows', async () => {
+    const text = join(model, 'heldout.txt');
+    const found = await run([
+      'calibrate',
+      '--model',
+      folder,
+      '--text',
+      text,
+      '--sparsity',
+      '0.98',
+      '--tokens',
+      '256',
+      '--json',
+    ]);
+    const { thresholds, leftOut } = JSON.parse(found.out);
+    expect(thresholds).toHaveLength(4);
+    for (const share of leftOut) expect(share).toBeGreaterThanOrEqual(0.98);
+    const tokens = [];
+    for (const strategy of ['dense', 'indexed', 'repack', 'paired']) {
+      const args = [
+        '--prompt',
+        'The people',
+        '--max-tokens',
+        '8',
+        '--mode',
+        'threshold',
+        '--strategy',
+        strategy,
+        '--json',
+      ];
+      tokens.push(JSON.parse((await run(['generate', '--model', folder, ...args])).out).tokens);
+    }
+    for (const other of tokens) expect(other).toEqual(tokens[0]);
+  });
+
+  it('scores a text, and says how far a sparse mode is from dense', async () => {
+    const args = [
+      'perplexity',
+      '--model',
+      model,
+      '--text',
+      join(model, 'heldout.txt'),
+      '--tokens',
+      '64',
+      '--window',
+      '32',
+      '--json',
+    ];
+    const dense = JSON.parse((await run(args)).out);
+    expect(dense.tokens).toBe(64);
+    expect(dense.worstDifference).toBeNull();
+    const sparse = JSON.parse((await run([...args, '--strategy', 'indexed'])).out);
+    expect(sparse.natsPerToken).toBeCloseTo(dense.natsPerToken, 4);
+    expect(sparse.worstDifference).toBeLessThan(5e-4);
+  });
+
+  it('lists adapters', async () => {
+    const { code, out } = await run(['info', '--json']);
+    expect(code).toBe(0);
+    const adapters = JSON.parse(out);
+    expect(adapters.length).toBeGreaterThan(0);
+    for (const adapter of adapters)
+      expect(adapter).toMatchObject({ name: expect.any(String), features: expect.any(Array) });
+  });
+
+  it('ends at the next token on Ctrl-C, with what it has', async () => {
+    const args = [
+      'generate',
+      '--model',
+      model,
+      '--prompt',
+      'The',
+      '--max-tokens',
+      '250',
+      '--temperature',
+      '1',
+    ];
+    const { code, out, err } = await run(args, (kill) => kill('SIGINT'));
+    expect(code).toBe(130);
+    expect(out.startsWith('The')).toBe(true);
+    expect(err).toMatch(/stopped by abort/);
+  });
+});
