@@ -2,7 +2,6 @@ import { Command, InvalidArgumentError } from 'commander';
 import { PairslabError } from '../src/errors.js';
 import { requestDevice } from '../src/node/device.js';
 import { announce } from '../src/node/model.js';
-import { ensureLoader } from '../src/node/reexec.js';
 import { type BenchContext, provenance, type Result, type SuiteOutcome, writeReport } from './lib/report.js';
 import { deviceTimer } from './lib/timer.js';
 import { e2eSuite } from './suites/e2e.js';
@@ -74,7 +73,6 @@ const program = new Command('bench')
   .action(run);
 
 try {
-  await ensureLoader();
   await program.parseAsync();
 } catch (error) {
   if (error instanceof PairslabError) process.stderr.write(`bench: ${error.name}: ${error.message}\n`);

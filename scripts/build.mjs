@@ -1,9 +1,10 @@
 // Bundles src/ (and bench/) into dist/, WGSL inlined as text. With --types also writes the declarations.
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const root = new URL('..', import.meta.url).pathname;
+const root = fileURLToPath(new URL('..', import.meta.url));
 const common = {
   absWorkingDir: root,
   bundle: true,
@@ -14,22 +15,22 @@ const common = {
   logLevel: 'warning',
 };
 rmSync(`${root}dist`, { recursive: true, force: true });
+// One build for the core and for Node: chunks are shared, so that there is one `PairslabError` and one map of waiters.
 await build({
   ...common,
-  entryPoints: ['src/index.ts', 'src/mask/index.ts', 'src/plan/index.ts', 'src/llama/index.ts'],
+  entryPoints: {
+    index: 'src/index.ts',
+    'mask/index': 'src/mask/index.ts',
+    'plan/index': 'src/plan/index.ts',
+    'llama/index': 'src/llama/index.ts',
+    'node/index': 'src/node/index.ts',
+    'node/cli': 'src/node/cli.ts',
+    'bench/main': 'bench/main.ts',
+  },
   outdir: 'dist',
-  outbase: 'src',
   splitting: true,
-  // 'neutral' refuses Node built-ins, so the core cannot come to depend on Node by accident.
+  chunkNames: 'chunks/[hash]',
   platform: 'neutral',
-});
-await build({
-  ...common,
-  entryPoints: { 'node/index': 'src/node/index.ts', 'node/cli': 'src/node/cli.ts', 'bench/main': 'bench/main.ts' },
-  outdir: 'dist',
-  splitting: true,
-  chunkNames: 'node/chunk-[hash]',
-  platform: 'node',
   packages: 'external',
 });
 if (process.argv.includes('--types')) {

@@ -16,4 +16,11 @@ export {
 } from './slab/slab.js';
 export { type Settings, settings } from './settings.js';
 export type { Activation } from './mlp/activation.js';
-export { type EncodeStep, SparseMLP, type SparseMLPOptions, type SparseMLPWeights, STRATEGIES, type Strategy } from './mlp/sparse-mlp.js';
+export {
+  type EncodeStep,
+  SparseMLP,
+  type SparseMLPOptions,
+  type SparseMLPWeights,
+  STRATEGIES,
+  type Strategy,
+} from './mlp/sparse-mlp.js';

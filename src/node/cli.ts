@@ -9,7 +9,6 @@ import { runGenerate } from './commands/generate.js';
 import { runInfo } from './commands/info.js';
 import { runPerplexity } from './commands/perplexity.js';
 import { runStart, SHIPPED_MODEL } from './commands/start.js';
-import { ensureLoader } from './reexec.js';
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -106,7 +105,6 @@ program
   .action(runInfo);
 
 try {
-  await ensureLoader();
   await program.parseAsync();
 } catch (error) {
   if (error instanceof PairslabError) process.stderr.write(`pairslab: ${error.name}: ${error.message}\n`);

@@ -31,19 +31,24 @@ export class Expected {
 
   /** Throws unless every word is as expected. */
   check(words: Uint32Array<ArrayBuffer>, dtype: StoredDtype = 'f32'): void {
-    if (words.length !== this.length) throw new Error(`${words.length} words were read, ${this.length} expected`);
+    if (words.length !== this.length)
+      throw new Error(`${words.length} words were read, ${this.length} expected`);
     const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
     for (let i = 0; i < words.length; i++) {
       const want = this.values.get(i);
       if (!want) {
         if (words[i] !== POISON)
-          throw new Error(`word ${i} of ${this.length} must not be written; it became ${floats[i]} (${words[i]})`);
+          throw new Error(
+            `word ${i} of ${this.length} must not be written; it became ${floats[i]} (${words[i]})`,
+          );
         continue;
       }
       const allowed = TOLERANCE[dtype] * (want.size + 1e-3);
       // Written so that NaN fails.
       if (!(Math.abs(floats[i] - want.value) <= allowed))
-        throw new Error(`value ${i} of ${this.length} is ${floats[i]}; the twin has ${want.value} ± ${allowed}`);
+        throw new Error(
+          `value ${i} of ${this.length} is ${floats[i]}; the twin has ${want.value} ± ${allowed}`,
+        );
     }
   }
 }

@@ -126,7 +126,11 @@ export function storeRows(
 }
 
 /** Rows `ids` of a [N, K] matrix, as [ids, K]. */
-export function pickRows(matrix: ArrayLike<number>, K: number, ids: readonly number[]): Float32Array<ArrayBuffer> {
+export function pickRows(
+  matrix: ArrayLike<number>,
+  K: number,
+  ids: readonly number[],
+): Float32Array<ArrayBuffer> {
   const out = new Float32Array(ids.length * K);
   ids.forEach((id, i) => {
     for (let k = 0; k < K; k++) out[i * K + k] = matrix[id * K + k];

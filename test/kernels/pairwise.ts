@@ -21,7 +21,10 @@ export function pairwise<const F extends Factors>(
   const draw = (): Case<F> => {
     for (;;) {
       const one = Object.fromEntries(
-        Object.entries(factors).map(([name, choices]) => [name, choices[Math.floor(random() * choices.length)]]),
+        Object.entries(factors).map(([name, choices]) => [
+          name,
+          choices[Math.floor(random() * choices.length)],
+        ]),
       ) as Case<F>;
       if (allowed(one)) return one;
     }

@@ -88,7 +88,7 @@ const configs: Record<string, Config> = {
     activation: 'relu2',
     dtype: 'f16',
     biases: ['up'],
-    batches: [1, 3],
+    batches: [1],
   },
   'plain relu, both biases': {
     rows: 100,
@@ -106,6 +106,7 @@ const configs: Record<string, Config> = {
     dtype: 'f16',
     biases: ['up'],
     maxShardBytes: 30_000,
+    strategies: ['indexed', 'paired'],
     batches: [1, 9],
   },
   'shards, plain': {
@@ -156,7 +157,7 @@ const configs: Record<string, Config> = {
     biases: ['gate'],
     strategies: ['paired', 'repack'],
   },
-  identity: { rows: 37, hidden: 64, activation: 'identity', strategies: ['auto'], batches: [8] },
+  identity: { rows: 37, hidden: 64, activation: 'identity', strategies: ['auto'] },
   'fatrelu, f32 from bf16': {
     rows: 100,
     hidden: 20,
@@ -242,7 +243,7 @@ describeAdapters('sparse MLP', (ctx) => {
       for (const [n, mask] of masks.slice(0, batch === 1 ? 6 : 3).entries()) {
         const x = randoms(random, batch * hidden, 1);
         const wanted = layerTwin(twin, activation, x, mask ?? Bitmask.full(rows));
-        for (const strategy of STRATEGIES) {
+        for (const strategy of strategies) {
           checkOutput(
             await mlp.forward(x, { mask, strategy }),
             wanted,

@@ -37,11 +37,13 @@ class CutCheckpoint extends Checkpoint {
 
   override async readF32(name: string, shape: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { hiddenSize, intermediateSize } = this.config;
-    if (name === 'model.norm.weight') return this.#from.readF32(`${this.#at}post_attention_layernorm.weight`, shape);
+    if (name === 'model.norm.weight')
+      return this.#from.readF32(`${this.#at}post_attention_layernorm.weight`, shape);
     if (name === 'lm_head.weight')
       return this.#from.readF32(`${this.#at}mlp.gate_proj.weight`, [intermediateSize, hiddenSize]);
     // The last MLP adds nothing, so that what reaches the final norm is what reached its own.
-    if (name.startsWith(`${this.#at}mlp.down_proj`)) return new Float32Array(shape.reduce((a, b) => a * b, 1));
+    if (name.startsWith(`${this.#at}mlp.down_proj`))
+      return new Float32Array(shape.reduce((a, b) => a * b, 1));
     return this.#from.readF32(name, shape);
   }
 }
@@ -89,7 +91,8 @@ export async function chooseThresholds(
     let best = near;
     for (let i = near; i < Math.min(near + 40, sizes.length - 1); i++)
       if (sizes[i + 1] - sizes[i] > sizes[best + 1] - sizes[best]) best = i;
-    if (sizes[best + 1] - sizes[best] < 1e-4) throw new Error(`layer ${layer}: no gap of 1e-4 near row ${near}`);
+    if (sizes[best + 1] - sizes[best] < 1e-4)
+      throw new Error(`layer ${layer}: no gap of 1e-4 near row ${near}`);
     chosen.push((sizes[best] + sizes[best + 1]) / 2);
   }
   return chosen;

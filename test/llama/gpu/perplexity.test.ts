@@ -62,18 +62,22 @@ describeAdapters('the held-out text', (ctx) => {
   const expectNear = (found: number, expected: number) =>
     expect(Math.abs(found - expected) / expected).toBeLessThan(2e-4);
 
-  it.each<StoredDtype>(['f32', 'f16'])('costs the reference nats per token: dense, stored as %s', async (dtype) => {
-    const total = await withSession(dtype, { strategy: 'dense' }, async (session) => {
-      let sum = 0;
-      for (let w = 0; w < WINDOWS; w++) {
-        const cost = await scoreWindow(session, w);
-        if (w === 0) first[dtype] = cost;
-        sum += cost;
-      }
-      return sum;
-    });
-    expectNear(total / heldout.tokens, heldout.nats_per_token);
-  }, 240_000);
+  it.each<StoredDtype>(['f32', 'f16'])(
+    'costs the reference nats per token: dense, stored as %s',
+    async (dtype) => {
+      const total = await withSession(dtype, { strategy: 'dense' }, async (session) => {
+        let sum = 0;
+        for (let w = 0; w < WINDOWS; w++) {
+          const cost = await scoreWindow(session, w);
+          if (w === 0) first[dtype] = cost;
+          sum += cost;
+        }
+        return sum;
+      });
+      expectNear(total / heldout.tokens, heldout.nats_per_token);
+    },
+    240_000,
+  );
 
   it('costs the same token by token: indexed', async () => {
     const swift = ctx.adapter.name === 'swiftshader';

@@ -86,20 +86,23 @@ describeAdapters('the shipped model', (ctx) => {
       }
     });
 
-    it.each(['indexed', 'repack', 'paired'] as const)('uses the rows whose gate is above 0: %s', async (strategy) => {
-      const { prompt_ids, tokens } = reference.prompts[0];
-      const session = new LlamaSession(ctx.device, weights, { strategy });
-      await session.prefill(prompt_ids);
-      const found: (number[] | null)[] = [];
-      for (let step = 0; step < COUNTED; step++) {
-        await session.next(tokens[step]);
-        found.push(session.lastStep.active);
-      }
-      session.destroy();
-      expect(found).toEqual(await expectedCounts());
-      // Sparse, as its README says: what is left out is most of it.
-      for (const active of found.flatMap((step) => step ?? []))
-        expect(active).toBeLessThan(checkpoint.config.intermediateSize / 2);
-    });
+    it.each(['indexed', 'repack', 'paired'] as const)(
+      'uses the rows whose gate is above 0: %s',
+      async (strategy) => {
+        const { prompt_ids, tokens } = reference.prompts[0];
+        const session = new LlamaSession(ctx.device, weights, { strategy });
+        await session.prefill(prompt_ids);
+        const found: (number[] | null)[] = [];
+        for (let step = 0; step < COUNTED; step++) {
+          await session.next(tokens[step]);
+          found.push(session.lastStep.active);
+        }
+        session.destroy();
+        expect(found).toEqual(await expectedCounts());
+        // Sparse, as its README says: what is left out is most of it.
+        for (const active of found.flatMap((step) => step ?? []))
+          expect(active).toBeLessThan(checkpoint.config.intermediateSize / 2);
+      },
+    );
   });
 });

@@ -1,0 +1,148 @@
+import { it } from 'vitest';
+import { down as twin } from '../../shaders/down.js';
+import { sumPartials as sumTwin } from '../../shaders/sum_partials.js';
+import { decodeF16, encodeF16 } from '../../src/dtype.js';
+import { down, sumPartials } from '../../src/mlp/kernels.js';
+import { describeAdapters } from '../support/adapters.js';
+import { Expected, sizes } from './compare.js';
+import { pickRows, poisoned, rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { randomIds, randomValues, source } from './make.js';
+import { nameOf, pairwise } from './pairwise.js';
+
+const N = 45;
+
+const cases = pairwise(
+  {
+    weights: ['f32', 'f16'],
+    rows: ['dense', 'masked', 'packed', 'indexed'],
+    BATCH_TILE: [1, 8],
+    WORKGROUP: [16, 64, 128],
+    columns: [1, 20, 77, 600],
+    batch: [1, 3, 9],
+    shards: [1, 3],
+    splits: [1, 2, 7, 64],
+    m: [0, 1, 30, N],
+  } as const,
+  source(3),
+  (one) =>
+    (one.shards === 1 || one.rows !== 'packed') &&
+    (one.m === N || one.rows === 'packed' || one.rows === 'indexed'),
+);
+
+describeAdapters('down', (ctx) => {
+  cases.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const { weights, columns: H, batch, splits, BATCH_TILE, WORKGROUP } = one;
+        const random = source(seed);
+        const values = randomValues(random, N * H);
+        const D = weights === 'f16' ? decodeF16(encodeF16(values)) : values;
+        const ids = randomIds(random, one.m, N);
+        const every = Array.from({ length: N }, (_, i) => i);
+        const listed = one.rows === 'packed' || one.rows === 'indexed';
+        // A list's activations are in the list's order, those of dense rows by row id.
+        const columns = Math.max(1, listed ? ids.length : N);
+        const a = randomValues(random, batch * columns);
+
+        const slots = [...ids, ...every.slice(ids.length)];
+        const slab = pickRows(D, H, slots).fill(Number.NaN, ids.length * H);
+        const perVector = weights === 'f16' ? 8 : 4;
+        const vectors = Math.ceil(H / perVector);
+        const stride = vectors * perVector;
+        const xStride = N + 3;
+        const tiles = Math.ceil(batch / BATCH_TILE);
+        const aBuffer = new Float32Array(tiles * BATCH_TILE * xStride).fill(Number.NaN);
+        aBuffer.set(spread(a, columns, xStride, Number.NaN, batch));
+        const length = (splits * one.shards + 1) * batch * stride;
+        const partials = lab.poisoned(length);
+        const expected = new Expected(length);
+        const shared = {
+          a: lab.buffer(aBuffer),
+          partials,
+          row_list: lab.buffer(Uint32Array.of(ids.length, 0, 0, 0, ...ids)),
+          row_mask: lab.poisoned(4),
+        };
+        lab.run(
+          ...shardsOf(N, one.shards).map(({ base, rows }, s) => {
+            const here = every.slice(base, base + rows);
+            const stored =
+              one.rows === 'packed' ? storeRows([slab], H, every, weights) : storeRows([D], H, here, weights);
+            const terms = listed
+              ? ids.map((id, i) => ({ row: here.includes(id) ? id : null, column: i }))
+              : here.map((id) => ({ row: id, column: id }));
+            const input = { H, columns, terms, splits };
+            const want = twin({ ...input, D, a });
+            const size = twin({ ...input, D: sizes(D), a: sizes(a) });
+            const start = s * splits * batch * stride;
+            expected.setRows(want, size, H, stride, start);
+            for (let at = 0; at < splits * batch; at++)
+              for (let c = H; c < stride; c++) expected.set(start + at * stride + c, 0, 0);
+            return {
+              table: down,
+              variant: { slots: { weights, rows: one.rows }, constants: { BATCH_TILE, WORKGROUP } },
+              // out_stride in vec4<f32>; gate_stride: the shard's first split.
+              params: rowParams({
+                rows,
+                base,
+                stride: vectors,
+                xStride,
+                outStride: stride / 4,
+                gateStride: s * splits,
+              }),
+              step: [batch],
+              buffers: { ...shared, weights: lab.buffer(stored) },
+              grid: [Math.ceil(vectors / WORKGROUP), splits, tiles] as const,
+            };
+          }),
+        );
+        expected.check(await lab.read(partials), weights);
+      }),
+    );
+  });
+});
+
+const sums = pairwise(
+  {
+    put: ['store', 'add'],
+    WORKGROUP: [16, 64, 128],
+    columns: [1, 20, 77, 600],
+    batch: [1, 3, 9],
+    splits: [1, 2, 64],
+    // What the grid has beyond the step's batch is not written.
+    gridBatch: [0, 2],
+  } as const,
+  source(4),
+);
+
+describeAdapters('sum_partials', (ctx) => {
+  sums.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const { columns, batch, splits, put, WORKGROUP } = one;
+        const random = source(seed);
+        const stride = Math.ceil(columns / 8) * 8;
+        const partials = spread(randomValues(random, splits * batch * columns), columns, stride, Number.NaN);
+        const bias = randomValues(random, columns);
+        const add = put === 'add' ? randomValues(random, batch * columns) : undefined;
+        const shape = { splits, stride, columns };
+        const want = sumTwin(partials, bias, shape, add);
+        const size = sumTwin(sizes(partials), sizes(bias), shape, add && sizes(add));
+        const outStride = columns + 3;
+        const before = poisoned((batch + one.gridBatch) * outStride);
+        const floats = new Float32Array(before.buffer);
+        for (let b = 0; add && b < batch; b++)
+          floats.set(add.subarray(b * columns, (b + 1) * columns), b * outStride);
+        const out = lab.buffer(before);
+        lab.run({
+          table: sumPartials,
+          variant: { slots: { put }, constants: { WORKGROUP } },
+          params: [splits, stride / 4, columns, outStride],
+          step: [batch],
+          buffers: { partials: lab.buffer(partials), bias: lab.buffer(bias), out },
+          grid: [Math.ceil(stride / 4 / WORKGROUP), batch + one.gridBatch, 1],
+        });
+        new Expected(before.length).setRows(want, size, columns, outStride).check(await lab.read(out));
+      }),
+    );
+  });
+});
