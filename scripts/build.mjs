@@ -22,6 +22,7 @@ await build({
     index: 'src/index.ts',
     'mask/index': 'src/mask/index.ts',
     'plan/index': 'src/plan/index.ts',
+    kernels: 'src/kernels.ts',
     'llama/index': 'src/llama/index.ts',
     'node/index': 'src/node/index.ts',
     'node/cli': 'src/node/cli.ts',

@@ -39,7 +39,7 @@ describe('the built package', () => {
     }
   });
 
-  it.each(['index', 'mask/index', 'plan/index', 'llama/index'])(
+  it.each(['index', 'kernels', 'mask/index', 'plan/index', 'llama/index'])(
     '%s imports nothing: it runs in a browser',
     async (entry) => {
       expect(await outsideImports(join(root, `dist/${entry}.js`))).toEqual([]);

@@ -73,7 +73,6 @@ describeAdapters('linear', (ctx) => {
           bias: bias && sizes(bias),
           gate: gate && sizes(gate),
           add: add && sizes(add),
-          activation: activation === 'relu2' ? 'relu2' : 'identity',
         });
 
         const list = Uint32Array.of(ids.length, 0, 0, 0, ...ids);

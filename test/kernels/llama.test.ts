@@ -1,0 +1,257 @@
+/** embed, rms_norm, rope and attention. */
+import { describe, expect, it } from 'vitest';
+import { attention as attentionTwin } from '../../shaders/attention.js';
+import { embed as embedTwin } from '../../shaders/embed.js';
+import { rmsNorm as rmsNormTwin } from '../../shaders/rms_norm.js';
+import { rope as ropeTwin } from '../../shaders/rope.js';
+import { decodeF16, encodeF16 } from '../../src/dtype.js';
+import { f32Bits } from '../../src/gpu/buffers.js';
+import { attention, embed, rmsNorm, rope } from '../../src/llama/kernels.js';
+import { describeAdapters } from '../support/adapters.js';
+import { Expected, sizes } from './compare.js';
+import { rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { randomValues, source } from './make.js';
+import { nameOf, pairwise } from './pairwise.js';
+
+const embeds = pairwise(
+  {
+    weights: ['f32', 'f16'],
+    WORKGROUP: [16, 64, 128],
+    K: [1, 5, 20, 77, 600],
+    batch: [1, 3, 9],
+    shards: [1, 3],
+    gridBatch: [0, 2],
+  } as const,
+  source(9),
+);
+
+describeAdapters('embed', (ctx) => {
+  embeds.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const { weights, K, batch, WORKGROUP } = one;
+        const N = 30;
+        const random = source(seed);
+        const values = randomValues(random, N * K);
+        const E = weights === 'f16' ? decodeF16(encodeF16(values)) : values;
+        const tokens = Uint32Array.from({ length: batch + one.gridBatch }, () => Math.floor(random() * N));
+        // As the model lays x out: rows of a multiple of 8, what lies beyond K made zero from the row's padding, if at all.
+        const xStride = Math.ceil(K / 8) * 8;
+        const written = Math.ceil(K / (weights === 'f16' ? 8 : 4)) * (weights === 'f16' ? 8 : 4);
+        const x = lab.poisoned((batch + one.gridBatch) * xStride);
+        const tokenBuffer = lab.buffer(tokens);
+        lab.run(
+          ...shardsOf(N, one.shards).map(({ base, rows }) => {
+            const here = Array.from({ length: rows }, (_, i) => base + i);
+            const stored = storeRows([E], K, here, weights);
+            const stride = stored.length / rows / 16;
+            return {
+              table: embed,
+              variant: { slots: { weights }, constants: { WORKGROUP } },
+              params: rowParams({ rows, base, stride, xStride: xStride / 4 }),
+              step: [batch],
+              buffers: { weights: lab.buffer(stored), tokens: tokenBuffer, x },
+              grid: [Math.ceil(stride / WORKGROUP), batch + one.gridBatch, 1] as const,
+            };
+          }),
+        );
+        const expected = new Expected((batch + one.gridBatch) * xStride);
+        const want = embedTwin(E, K, tokens.subarray(0, batch));
+        // Widening is exact.
+        const exact = new Float64Array(want.length).fill(-1e-3);
+        expected.setRows(want, exact, K, xStride);
+        for (let b = 0; b < batch; b++)
+          for (let c = K; c < written; c++) expected.set(b * xStride + c, 0, -1e-3);
+        expected.check(await lab.read(x), weights);
+      }),
+    );
+  });
+});
+
+const norms = pairwise(
+  {
+    WORKGROUP: [16, 64, 128],
+    K: [1, 20, 77, 600],
+    batch: [1, 3],
+    eps: [1e-5, 1e-2],
+    scale: [1e-3, 1, 1e3],
+  } as const,
+  source(10),
+);
+
+describeAdapters('rms_norm', (ctx) => {
+  norms.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const { K, batch, eps, WORKGROUP } = one;
+        const random = source(seed);
+        const x = randomValues(random, batch * K).map((v) => v * one.scale);
+        const weight = randomValues(random, K);
+        const stride = K + 5;
+        const out = lab.poisoned(batch * stride);
+        lab.run({
+          table: rmsNorm,
+          variant: { constants: { WORKGROUP } },
+          params: [K, stride, f32Bits(eps)],
+          buffers: { x: lab.buffer(spread(x, K, stride, Number.NaN)), weight: lab.buffer(weight), out },
+          grid: [batch, 1, 1],
+        });
+        const want = rmsNormTwin(x, weight, eps);
+        new Expected(batch * stride).setRows(want, sizes(want), K, stride).check(await lab.read(out));
+      }),
+    );
+  });
+});
+
+const frequenciesOf = (half: number) => Float64Array.from({ length: half }, (_, d) => 10_000 ** (-d / half));
+
+const ropes = pairwise(
+  {
+    WORKGROUP: [16, 64, 128],
+    heads: ['4/4', '4/2', '6/1'],
+    half: [1, 10, 32, 40],
+    batch: [1, 3],
+    position: [0, 1, 63, 900],
+    gridBatch: [0, 2],
+  } as const,
+  source(11),
+);
+
+describeAdapters('rope', (ctx) => {
+  ropes.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const { half, batch, position, WORKGROUP } = one;
+        const [heads, kvHeads] = one.heads.split('/').map(Number);
+        const dim = 2 * half;
+        const all = heads + 2 * kvHeads;
+        const width = all * dim;
+        const stride = width + 4;
+        const positions = position + batch + 2;
+        const qkv = randomValues(source(seed), (batch + one.gridBatch) * width);
+        const frequencies = frequenciesOf(half);
+        const turns = new Float32Array(positions * dim);
+        for (let p = 0; p < positions; p++) {
+          frequencies.forEach((frequency, d) => {
+            turns[p * dim + 2 * d] = Math.cos(p * frequency);
+            turns[p * dim + 2 * d + 1] = Math.sin(p * frequency);
+          });
+        }
+        const qkvBuffer = lab.buffer(spread(qkv, width, stride, Number.NaN));
+        const cache = positions * kvHeads * dim;
+        const keys = lab.poisoned(cache);
+        const values = lab.poisoned(cache);
+        lab.run({
+          table: rope,
+          variant: { constants: { WORKGROUP } },
+          params: [heads, kvHeads, half, stride],
+          step: [batch, position],
+          buffers: { turns: lab.buffer(turns), qkv: qkvBuffer, keys, values },
+          grid: [Math.ceil((all * half) / WORKGROUP), batch + one.gridBatch, 1],
+        });
+
+        // q is turned in place; the rest of qkv stays.
+        const after = new Float32Array((await lab.read(qkvBuffer)).buffer);
+        const wantKeys = new Expected(cache);
+        const wantValues = new Expected(cache);
+        for (let b = 0; b < batch + one.gridBatch; b++) {
+          const token = qkv.subarray(b * width, (b + 1) * width);
+          const turned = ropeTwin(token, position + b, frequencies);
+          for (let c = 0; c < width; c++) {
+            const got = after[b * stride + c];
+            const pair = Math.abs(token[c]) + Math.abs(token[Math.floor(c / dim) * dim + ((c + half) % dim)]);
+            if (b >= batch || c >= heads * dim) expect(got).toBe(token[c]);
+            else expect(Math.abs(got - turned[c])).toBeLessThanOrEqual(1e-5 * pair);
+            const at = c - heads * dim;
+            const row = (position + b) * kvHeads * dim;
+            if (b >= batch || at < 0) continue;
+            if (at < kvHeads * dim) wantKeys.set(row + at, turned[c], pair);
+            else wantValues.set(row + at - kvHeads * dim, token[c], -1e-3);
+          }
+          for (let c = width; c < stride; c++) expect(after[b * stride + c]).toBeNaN();
+        }
+        wantKeys.check(await lab.read(keys));
+        wantValues.check(await lab.read(values));
+      }),
+    );
+  });
+});
+
+const attentions = pairwise(
+  {
+    WORKGROUP: [16, 64, 128],
+    heads: ['4/4', '4/2', '6/1'],
+    dim: [2, 20, 64, 80, 128],
+    batch: [1, 3],
+    position: [0, 1, 15, 63, 200],
+    // How sharp the softmax is: 30 makes scores of hundreds, where only the largest few count.
+    sharpness: [1, 30],
+  } as const,
+  source(12),
+);
+
+describeAdapters('attention', (ctx) => {
+  attentions.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const { dim, batch, position, WORKGROUP } = one;
+        const [heads, kvHeads] = one.heads.split('/').map(Number);
+        const random = source(seed);
+        const length = position + batch;
+        const q = randomValues(random, batch * heads * dim).map((v) => v * one.sharpness);
+        const keys = randomValues(random, length * kvHeads * dim);
+        const values = randomValues(random, length * kvHeads * dim);
+        const qStride = heads * dim + 2 * kvHeads * dim;
+        const outStride = heads * dim + 5;
+        const out = lab.poisoned(batch * outStride);
+        const scale = Math.fround(1 / Math.sqrt(dim));
+        // What lies beyond the last position in the cache must not be looked at.
+        const cache = (data: Float32Array) => {
+          const longer = new Float32Array(data.length + 3 * kvHeads * dim).fill(Number.NaN);
+          longer.set(data);
+          return lab.buffer(longer);
+        };
+        lab.run({
+          table: attention,
+          variant: { constants: { WORKGROUP, DIMS_PER_LANE: Math.ceil(dim / WORKGROUP) } },
+          params: [heads, kvHeads, dim, qStride, outStride, f32Bits(scale)],
+          step: [batch, position],
+          buffers: {
+            q: lab.buffer(spread(q, heads * dim, qStride, Number.NaN)),
+            keys: cache(keys),
+            values: cache(values),
+            out,
+          },
+          grid: [heads, batch, 1],
+        });
+        const shape = { heads, kvHeads, dim, position, scale };
+        const want = attentionTwin({ ...shape, q, keys, values });
+        // A score's error, relative to the sum its dot product adds up, becomes the relative error of its weight.
+        const score = 1 + one.sharpness * scale * dim * 0.3;
+        const size = attentionTwin({ ...shape, q, keys, values: sizes(values) }).map((v) => v * score);
+        new Expected(batch * outStride)
+          .setRows(want, size, heads * dim, outStride)
+          .check(await lab.read(out));
+      }),
+    );
+  });
+});
+
+describe("the twin's rope", () => {
+  const frequencies = frequenciesOf(8);
+  const x = randomValues(source(13), 16);
+  const y = randomValues(source(14), 16);
+  const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+    Array.from(a).reduce((s, v, i) => s + v * b[i], 0);
+
+  it('leaves position 0 as it is', () => {
+    expect([...ropeTwin(x, 0, frequencies)]).toEqual([...x]);
+  });
+
+  it('makes a dot product depend on the distance of two positions alone', () => {
+    const at = (p: number, q: number) => dot(ropeTwin(x, p, frequencies), ropeTwin(y, q, frequencies));
+    expect(at(105, 100)).toBeCloseTo(at(5, 0), 12);
+    expect(at(7, 100)).toBeCloseTo(at(0, 93), 12);
+    expect(at(5, 0)).not.toBeCloseTo(at(0, 5), 3);
+  });
+});
