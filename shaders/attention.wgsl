@@ -1,6 +1,7 @@
-// Causal attention of each query over the cache, online softmax over tiles of WORKGROUP positions: each lane scores
-// one position of the tile, then owns every WORKGROUP-th dimension of the head. One workgroup a head and query.
-// Method: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax". Grid: x = heads; y = batch.
+// Causal attention of each query over the cache, online softmax over tiles of WORKGROUP positions: a lane first scores
+// one position of the tile, then takes one quad of the head's dimensions over every PARTS-th position of it.
+// Method: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
+// A cached head is QUADS quads: its dimensions, padded to a multiple of 4. Grid: x = heads; y = batch.
 struct Params {
   heads: u32,
   kv_heads: u32,
@@ -16,57 +17,96 @@ struct Step {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> q: array<f32>;
-@group(0) @binding(3) var<storage, read> keys: array<f32>;
-@group(0) @binding(4) var<storage, read> values: array<f32>;
+@group(0) @binding(3) var<storage, read> keys: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> values: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
+
+// Lanes side by side on the quads of a head; the workgroup has PARTS such rows of lanes. Both are powers of two.
+const PARTS: u32 = WORKGROUP / LANES;
+const QUADS_PER_LANE: u32 = (QUADS + LANES - 1u) / LANES;
+const MAXIMA: u32 = 8u;
+const NONE: f32 = -3.0e38;
+var<workgroup> query: array<vec4<f32>, QUADS>;
 var<workgroup> scores: array<f32, WORKGROUP>;
+var<workgroup> maxima: array<f32, MAXIMA>;
+var<workgroup> sums_of_parts: array<vec4<f32>, WORKGROUP>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let head = group.x;
   let b = group.y;
   let dim = params.head_dim;
-  let kv_stride = params.kv_heads * dim;
-  let kv_start = (head / (params.heads / params.kv_heads)) * dim;
+  let kv_stride = params.kv_heads * QUADS;
+  let kv_start = (head / (params.heads / params.kv_heads)) * QUADS;
   let q_start = b * params.q_stride + head * dim;
   let length = step.position + b + 1u;
-  var best = -3.0e38;
+  let lane = local % LANES;
+  let part = local / LANES;
+  for (var d = local; d < QUADS; d += WORKGROUP) {
+    var quad = vec4<f32>(0.0);
+    for (var k = 0u; k < 4u; k++) {
+      if (d * 4u + k < dim) { quad[k] = q[q_start + d * 4u + k] * params.scale; }
+    }
+    query[d] = quad;
+  }
+  workgroupBarrier();
+  var best = NONE;
   var total = 0.0;
-  var sums: array<f32, DIMS_PER_LANE>;
+  var sums = array<vec4<f32>, QUADS_PER_LANE>();
   for (var tile = 0u; tile < length; tile += WORKGROUP) {
     let position = tile + local;
-    var score = -3.0e38;
+    var score = NONE;
     if (position < length) {
       score = 0.0;
-      for (var d = 0u; d < dim; d++) { score += q[q_start + d] * keys[position * kv_stride + kv_start + d]; }
-      score *= params.scale;
+      let start = position * kv_stride + kv_start;
+      for (var d = 0u; d < QUADS; d++) { score += dot(query[d], keys[start + d]); }
     }
     scores[local] = score;
     workgroupBarrier();
-    let here = min(WORKGROUP, length - tile);
+    // The largest in two steps: one lane adding up all of them would keep the rest waiting.
+    if (local < MAXIMA) {
+      var most = NONE;
+      for (var l = local; l < WORKGROUP; l += MAXIMA) { most = max(most, scores[l]); }
+      maxima[local] = most;
+    }
+    workgroupBarrier();
     var new_best = best;
-    for (var l = 0u; l < here; l++) { new_best = max(new_best, scores[l]); }
+    for (var l = 0u; l < MAXIMA; l++) { new_best = max(new_best, maxima[l]); }
+    // Each lane weighs its own position once, so that no exponential is taken twice.
+    scores[local] = select(0.0, exp(score - new_best), position < length);
+    workgroupBarrier();
     let shrink = exp(best - new_best);
-    // Each lane weighs its own position once; without this every lane would take every exponential.
-    let mine = select(0.0, exp(score - new_best), position < length);
-    workgroupBarrier();
-    scores[local] = mine;
-    workgroupBarrier();
     total *= shrink;
-    for (var k = 0u; k < DIMS_PER_LANE; k++) { sums[k] *= shrink; }
-    for (var l = 0u; l < here; l++) {
+    for (var k = 0u; k < QUADS_PER_LANE; k++) { sums[k] *= shrink; }
+    let here = min(WORKGROUP, length - tile);
+    for (var l = part; l < here; l += PARTS) {
       let weight = scores[l];
       total += weight;
-      let at = (tile + l) * kv_stride + kv_start + local;
-      for (var k = 0u; k < DIMS_PER_LANE; k++) {
-        if (local + k * WORKGROUP < dim) { sums[k] += weight * values[at + k * WORKGROUP]; }
+      let start = (tile + l) * kv_stride + kv_start + lane;
+      for (var k = 0u; k < QUADS_PER_LANE; k++) {
+        if (lane + k * LANES < QUADS) { sums[k] += weight * values[start + k * LANES]; }
       }
     }
     best = new_best;
     workgroupBarrier();
   }
-  for (var k = 0u; k < DIMS_PER_LANE; k++) {
-    let d = local + k * WORKGROUP;
-    if (d < dim) { out[b * params.out_stride + head * dim + d] = sums[k] / total; }
+  // Lanes of one part share their total; the first of each hands it on.
+  if (lane == 0u) { scores[part] = total; }
+  workgroupBarrier();
+  total = 0.0;
+  for (var p = 0u; p < PARTS; p++) { total += scores[p]; }
+  for (var k = 0u; k < QUADS_PER_LANE; k++) {
+    sums_of_parts[local] = sums[k];
+    workgroupBarrier();
+    if (part == 0u) {
+      var sum = vec4<f32>(0.0);
+      for (var p = 0u; p < PARTS; p++) { sum += sums_of_parts[p * LANES + lane]; }
+      sum /= total;
+      let d = (lane + k * LANES) * 4u;
+      for (var e = 0u; e < 4u; e++) {
+        if (d + e < dim) { out[b * params.out_stride + head * dim + d + e] = sum[e]; }
+      }
+    }
+    workgroupBarrier();
   }
 }

@@ -1,11 +1,12 @@
 // Rotary embedding (half-split pairs, as in Hugging Face's LLaMA) of q in place, and of k on its way into the cache;
-// v goes into the cache as it is. qkv[b] = [q heads | k heads | v heads]; the cache is [position, kv heads · head dim].
+// v goes into the cache as it is. qkv[b] = [q heads | k heads | v heads]; the cache is [position, kv heads, cached dim].
 // Grid: x = (q + k + v heads) · half a head / WORKGROUP; y = batch.
 struct Params {
   heads: u32,
   kv_heads: u32,
   half_dim: u32,
-  stride: u32, // of qkv, in f32
+  stride: u32,     // of qkv, in f32
+  cached_dim: u32, // head dim padded to a multiple of 4; the padding stays as it is
 }
 struct Step {
   batch: u32,
@@ -36,11 +37,11 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     qkv[start] = low_turned;
     qkv[start + half] = high_turned;
   } else if (head < params.heads + params.kv_heads) {
-    let to = (row + head - params.heads) * 2u * half + d;
+    let to = (row + head - params.heads) * params.cached_dim + d;
     keys[to] = low_turned;
     keys[to + half] = high_turned;
   } else {
-    let to = (row + head - params.heads - params.kv_heads) * 2u * half + d;
+    let to = (row + head - params.heads - params.kv_heads) * params.cached_dim + d;
     values[to] = low;
     values[to + half] = high;
   }

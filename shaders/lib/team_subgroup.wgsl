@@ -11,5 +11,6 @@ struct Lane {
 fn team_first(at: Lane) -> u32 { return at.local / at.size; }
 fn team_step(at: Lane) -> u32 { return max(1u, WORKGROUP / at.size); }
 fn team_lane(at: Lane) -> u32 { return at.lane; }
-fn team_size(at: Lane) -> u32 { return at.size; }
+// A workgroup smaller than a subgroup has only its own lanes.
+fn team_size(at: Lane) -> u32 { return min(at.size, WORKGROUP); }
 fn team_sum(at: Lane, value: f32) -> f32 { return subgroupAdd(value); }

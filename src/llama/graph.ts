@@ -6,10 +6,10 @@ import { BATCH_TILE } from '../mlp/kernels.js';
 import { RowOp } from '../mlp/row-op.js';
 import { type LayerRun, type LayerScratch, ThresholdLayer } from '../mlp/threshold-layer.js';
 import type { Slab } from '../slab/slab.js';
-import { attention, embed, rmsNorm, rope } from './kernels.js';
+import { attention, attentionConstants, embed, headQuads, rmsNorm, rope } from './kernels.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
 
-/** Keys and values of every layer: [context, kv heads · head dim] f32 each. */
+/** Keys and values of every layer: [context, kv heads, head dim padded to a multiple of 4] f32 each. */
 export interface Cache {
   keys: GPUBuffer[];
   values: GPUBuffer[];
@@ -102,6 +102,7 @@ export class LlamaGraph {
       config.kvHeads,
       config.headDim / 2,
       qkvStride,
+      headQuads(config.headDim) * 4,
     ]);
     const attentionParams = memory.uniform('attention params', [
       config.heads,
@@ -111,7 +112,7 @@ export class LlamaGraph {
       mixedStride,
       f32Bits(1 / Math.sqrt(config.headDim)),
     ]);
-    const dims = { constants: { DIMS_PER_LANE: Math.ceil(config.headDim / 64) } };
+    const headShape = { constants: attentionConstants(config.headDim) };
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
       const { step, qkv } = this;
       const keys = cache.keys[l];
@@ -128,7 +129,7 @@ export class LlamaGraph {
           outStride: qkvStride,
         }),
         rope: this.small(rope, turned, (batch) => [Math.ceil((heads * config.headDim) / 2 / 64), batch, 1]),
-        attention: this.small(attention, attended, (batch) => [config.heads, batch, 1], dims),
+        attention: this.small(attention, attended, (batch) => [config.heads, batch, 1], headShape),
         output: new RowOp(memory, {
           ...linear,
           rows: layer.output.field('weight'),

@@ -26,6 +26,14 @@ export const attention: KernelTable = {
   name: 'attention',
   code: attentionCode,
   slots: {},
-  // A lane owns DIMS_PER_LANE dimensions of a head: ceil(head dim / WORKGROUP).
-  constants: { WORKGROUP: 64, DIMS_PER_LANE: 1 },
+  constants: { WORKGROUP: 64, QUADS: 16, LANES: 16 },
 };
+
+/** A cached head is padded to whole quads of four values. */
+export const headQuads = (headDim: number): number => Math.ceil(headDim / 4);
+
+/** The constants of `attention` for a head: lanes side by side on its quads, a power of two. */
+export function attentionConstants(headDim: number, workgroup = 64): Record<string, number> {
+  const QUADS = headQuads(headDim);
+  return { WORKGROUP: workgroup, QUADS, LANES: Math.min(workgroup, 2 ** Math.ceil(Math.log2(QUADS))) };
+}

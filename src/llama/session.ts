@@ -5,6 +5,7 @@ import { Bitmask } from '../mask/index.js';
 import { resolveStrategy, type Strategy } from '../mlp/sparse-mlp.js';
 import { Slab, type UpdateStats } from '../slab/slab.js';
 import { type Cache, LlamaGraph } from './graph.js';
+import { headQuads } from './kernels.js';
 import type { LlamaWeights } from './weights.js';
 
 /** How a session finds the rows to leave out. */
@@ -95,7 +96,7 @@ export class LlamaSession {
     this.slabs = weights.layers.map((layer, l) =>
       packed ? new Slab(layer.mlp, { label: `layer ${l} slab`, pendingUpdates: 1 }) : undefined,
     );
-    const bytes = context * config.kvHeads * config.headDim * 4;
+    const bytes = context * config.kvHeads * headQuads(config.headDim) * 16;
     const make = (what: string) =>
       weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
     this.cache = { keys: make('keys'), values: make('values') };

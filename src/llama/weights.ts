@@ -1,5 +1,5 @@
 import { type Dtype, decodeBf16, decodeF16, encodeF16 } from '../dtype.js';
-import { DeviceLimitError } from '../errors.js';
+import { DeviceLimitError, OptionError } from '../errors.js';
 import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { waitFor } from '../gpu/wait.js';
 import { checkStoredDtype, type MatrixData, rowBytes, type StoredDtype } from '../gpu/layout.js';
@@ -7,6 +7,7 @@ import { type Activation, type ActivationChoice, chooseActivation } from '../mlp
 import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
 import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
+import { headQuads } from './kernels.js';
 import type { TensorData } from './safetensors.js';
 
 /** One decoder layer's weights on the device. Pools have a field `weight`, and `bias` where the model has one. */
@@ -48,8 +49,11 @@ export interface LoadOptions {
   onProgress?: (done: number, total: number, name: string) => void;
 }
 
-/** The context a model is loaded with when none is asked for. */
+/** The context a model is loaded with. @throws OptionError when `wanted` is not an integer of 1 or more. */
 export function chooseContext(config: LlamaConfig, wanted?: number): number {
+  if (wanted !== undefined && (!Number.isInteger(wanted) || wanted < 1)) {
+    throw new OptionError(`context must be an integer of 1 or more; it is ${wanted}.`, { context: wanted });
+  }
   return Math.min(config.maxPositions, wanted ?? 4096);
 }
 
@@ -75,7 +79,7 @@ export function estimateBytes(
     mlp: layers * 3 * n * rowBytes(h, dtype),
     norms: (2 * layers + 1) * roundUp(h, 4) * 4,
     rotary: context * headDim * 4,
-    cache: layers * 2 * context * kvHeads * headDim * 4,
+    cache: layers * 2 * context * kvHeads * headQuads(headDim) * 16,
   };
 }
 
@@ -90,7 +94,7 @@ export function checkFits(device: GPUDevice, config: LlamaConfig, dtype: StoredD
       rowBytes(config.hiddenSize, dtype),
       rowBytes(config.heads * config.headDim, dtype),
     ),
-    'the key cache of a layer': context * config.kvHeads * config.headDim * 4,
+    'the key cache of a layer': context * config.kvHeads * headQuads(config.headDim) * 16,
     'the rotary table': context * config.headDim * 4,
     'the logits': config.vocabSize * 4,
   };
@@ -108,7 +112,7 @@ export function checkFits(device: GPUDevice, config: LlamaConfig, dtype: StoredD
 /**
  * Uploads a checkpoint, one tensor at a time.
  * @throws ModelFormatError when tensors are missing or of another shape, DeviceLimitError when the device cannot hold
- * them: both before anything is allocated; OptionError for an unknown dtype.
+ * them: both before anything is allocated; OptionError for an unknown dtype or a context below 1.
  */
 export async function loadWeights(
   device: GPUDevice,

@@ -11,26 +11,36 @@ export const TOLERANCE: Readonly<Record<StoredDtype, number>> = { f32: 1e-5, f16
 /** What must be in an output buffer, by position; what is not said must still be poison. */
 export class Expected {
   readonly length: number;
-  private readonly values = new Map<number, { value: number; size: number }>();
+  private readonly dtype: StoredDtype;
+  private readonly values = new Map<number, { value: number; allowed: number }>();
 
-  constructor(length: number) {
+  constructor(length: number, dtype: StoredDtype = 'f32') {
     this.length = length;
+    this.dtype = dtype;
   }
 
-  set(at: number, value: number, size: number): void {
-    this.values.set(at, { value, size });
+  /** `size` is the sum of the sizes that `value` sums up; without it the value must be exact. */
+  set(at: number, value: number, size?: number): void {
+    const allowed = size === undefined ? 0 : TOLERANCE[this.dtype] * (size + 1e-3);
+    this.values.set(at, { value, allowed });
   }
 
-  /** values [rows, cols] at rows of `stride`, their tolerances by sizes [rows, cols]. */
-  setRows(values: Float64Array, sizes: Float64Array, cols: number, stride: number, start = 0): this {
+  /** values [rows, cols] at rows of `stride`, with their sizes [rows, cols]. */
+  setRows(
+    values: Float64Array,
+    sizes: Float64Array | undefined,
+    cols: number,
+    stride: number,
+    start = 0,
+  ): this {
     values.forEach((value, i) => {
-      this.set(start + Math.floor(i / cols) * stride + (i % cols), value, sizes[i]);
+      this.set(start + Math.floor(i / cols) * stride + (i % cols), value, sizes?.[i]);
     });
     return this;
   }
 
   /** Throws unless every word is as expected. */
-  check(words: Uint32Array<ArrayBuffer>, dtype: StoredDtype = 'f32'): void {
+  check(words: Uint32Array<ArrayBuffer>): void {
     if (words.length !== this.length)
       throw new Error(`${words.length} words were read, ${this.length} expected`);
     const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
@@ -43,11 +53,10 @@ export class Expected {
           );
         continue;
       }
-      const allowed = TOLERANCE[dtype] * (want.size + 1e-3);
       // Written so that NaN fails.
-      if (!(Math.abs(floats[i] - want.value) <= allowed))
+      if (!(Math.abs(floats[i] - want.value) <= want.allowed))
         throw new Error(
-          `value ${i} of ${this.length} is ${floats[i]}; the twin has ${want.value} ± ${allowed}`,
+          `value ${i} of ${this.length} is ${floats[i]}; the twin has ${want.value} ± ${want.allowed}`,
         );
     }
   }

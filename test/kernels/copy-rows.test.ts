@@ -120,6 +120,31 @@ describeAdapters('copy_rows', (ctx) => {
   });
 });
 
+describeAdapters('copy_rows', (ctx) => {
+  it('moves rows within the slab and keeps the list only where its parameters say so', () =>
+    useLab(ctx.device, async (lab) => {
+      const one = { vector: 4, fields: 2, WORKGROUP: 64, ROWS: 4, words: '4 20', shards: 3, fold: 1 };
+      const fields = makeFields(lab, one, source(20));
+      const { moves, active } = makeMoves(source(21), 'mixed');
+      const rowList = lab.poisoned(4 + CAPACITY);
+      const region = lab.buffer(Uint32Array.of(moves.length / 2, active, 0, 0, ...moves));
+      const buffers = { region, row_list: rowList };
+      // Without the dispatch of shard 0, which would do both: what is left are the rows of the other shards.
+      const rest = launches(lab, one, fields, copyRows, buffers, moves.length / 2, () => 0).slice(1);
+      lab.run(...rest);
+      const base = shardsOf(N, 3)[1].base;
+      const theirs = Array.from({ length: moves.length / 2 }, (_, n) => [
+        moves[2 * n],
+        moves[2 * n + 1],
+      ]).filter(([, from]) => from >= base && from < FROM_SLAB);
+      for (const { slab, pool, rowWords, buffer } of fields) {
+        copyTwin(slab, pool, rowWords, Uint32Array.from(theirs.flat()));
+        checkWords(await lab.read(buffer), slab, `field of ${rowWords} words`);
+      }
+      checkWords(await lab.read(rowList), poisoned(4 + CAPACITY), 'row list');
+    }));
+});
+
 const selects = pairwise(
   // Up to 45 ids, more than the slots there are; an id may come twice.
   { ...factors, count: [0, 1, 17, CAPACITY, CAPACITY + 5] } as const,

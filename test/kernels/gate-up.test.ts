@@ -117,7 +117,7 @@ describeAdapters('gate_up', (ctx) => {
             };
           }),
         );
-        new Expected(length).setRows(want, size, rows.length, outStride).check(await lab.read(out), weights);
+        new Expected(length, weights).setRows(want, size, rows.length, outStride).check(await lab.read(out));
       }),
     );
   });

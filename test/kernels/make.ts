@@ -38,17 +38,21 @@ interface Cut {
   readonly ROWS: number;
   readonly WORKGROUP: number;
   readonly m: number;
+  readonly K: number;
+  readonly batch: number;
+  readonly fold: number;
 }
 
 /**
  * Keeps tiles of 8 to a few cases: lavapipe takes seconds to compile one, and with a barrier for each step of each of
  * the eight sums 5 to 20 s, so that a team of a workgroup has them only in `tiledWorkgroup`.
  */
-export function cheap({ team, BATCH_TILE, ROWS, m }: Cut): boolean {
-  return BATCH_TILE === 1 || (team !== 'workgroup' && (ROWS === 4 || ROWS === 16) && m >= 40);
+export function cheap({ team, BATCH_TILE, ROWS, m, K, batch, fold }: Cut): boolean {
+  const plain = (ROWS === 4 || ROWS === 16) && m >= 40 && (K === 20 || K === 77) && batch > 1 && fold === 1;
+  return BATCH_TILE === 1 || (team !== 'workgroup' && plain);
 }
 
 /** The one case of tiles of 8 with a team of a workgroup, made of another. */
 export function tiledWorkgroup<C extends Cut>(one: C): C {
-  return { ...one, team: 'workgroup', BATCH_TILE: 8, WORKGROUP: 16, ROWS: 4 };
+  return { ...one, team: 'workgroup', BATCH_TILE: 8, WORKGROUP: 16, ROWS: 4, K: 77, batch: 9 };
 }
