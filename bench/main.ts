@@ -5,9 +5,11 @@ import { announce } from '../src/node/model.js';
 import { type BenchContext, provenance, type Result, type SuiteOutcome, writeReport } from './lib/report.js';
 import { deviceTimer } from './lib/timer.js';
 import { e2eSuite } from './suites/e2e.js';
+import { planSuite } from './suites/plan.js';
 import { updateSuite } from './suites/update.js';
 
 const SUITES: Readonly<Record<string, (context: BenchContext) => Promise<SuiteOutcome>>> = {
+  plan: planSuite,
   update: updateSuite,
   e2e: e2eSuite,
 };

@@ -1,8 +1,9 @@
 import { finished } from '../../src/gpu/readback.js';
 import { storageBuffer, destroyBuffer } from '../../src/gpu/buffers.js';
-import { Bitmask } from '../../src/mask/index.js';
+import type { Bitmask } from '../../src/mask/index.js';
 import { DevicePool, type FieldSpec } from '../../src/pool/device-pool.js';
 import { Slab } from '../../src/slab/slab.js';
+import { maskChain } from '../lib/masks.js';
 import type { BenchContext, Result, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../lib/stats.js';
 import { type DeviceTimer, deviceTimer } from '../lib/timer.js';
@@ -15,27 +16,6 @@ const CHANGES = [16, 64, 256, 1024];
 
 type Arm = 'paired' | 'hybrid' | 'repack_ids' | 'repack_mask' | 'copies';
 const ARMS: readonly Arm[] = ['paired', 'hybrid', 'repack_ids', 'repack_mask', 'copies'];
-
-/** m rows, then `steps` masks that each differ from the one before in k rows, half added and half removed. */
-function maskChain(k: number, steps: number, seed: number): Bitmask[] {
-  const random = randomSource(seed);
-  const order = shuffle([...Array(N).keys()], random);
-  const inside = order.slice(0, M);
-  const outside = order.slice(M);
-  const masks = [Bitmask.fromIds(inside, N)];
-  for (let s = 0; s < steps; s++) {
-    for (let c = 0; c < k / 2; c++) {
-      // The first k/2 places of both lists are swapped, then mixed back in.
-      const i = c + Math.floor(random() * (M - c));
-      const o = c + Math.floor(random() * (N - M - c));
-      [inside[c], inside[i]] = [inside[i], inside[c]];
-      [outside[c], outside[o]] = [outside[o], outside[c]];
-      [inside[c], outside[c]] = [outside[c], inside[c]];
-    }
-    masks.push(Bitmask.fromIds(inside, N));
-  }
-  return masks;
-}
 
 /** GB/s of one large copyBufferToBuffer, reads and writes both counted: the ceiling of a row copy. */
 async function copyCeiling(device: GPUDevice, timer: DeviceTimer, repeats: number): Promise<Stats> {
@@ -129,7 +109,7 @@ export async function updateSuite(context: BenchContext): Promise<SuiteOutcome> 
       const wall = noTimes();
       const random = randomSource(k);
       for (let r = -1; r < repeats; r++) {
-        const [first, ...rest] = maskChain(k, steps, 100 * k + r);
+        const [first, ...rest] = maskChain({ n: N, m: M, k }, steps, 100 * k + r);
         for (const arm of shuffle([...ARMS], random)) {
           const slab = layer.slabs[arm];
           slab.update(first);

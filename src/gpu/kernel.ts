@@ -80,7 +80,10 @@ export function kernel(device: GPUDevice, table: KernelTable, variant: Variant =
     cache = new Map();
     caches.set(device, cache);
   }
-  const key = JSON.stringify([table.name, variant.slots ?? {}, variant.constants ?? {}]);
+  checkVariant(table, variant);
+  // In the table's order and with its defaults, so that two ways of asking for one variant share a pipeline.
+  const chosen = Object.keys(table.slots).map((slot) => variant.slots?.[slot] ?? '');
+  const key = `${table.name} ${chosen} ${Object.values({ ...table.constants, ...variant.constants })}`;
   let found = cache.get(key);
   if (!found) {
     const choices = Object.values(variant.slots ?? {}).join(' ');
@@ -92,10 +95,7 @@ export function kernel(device: GPUDevice, table: KernelTable, variant: Variant =
 
 /** The WGSL of one variant: `enable` and `diagnostic` lines first, then the constants, then the file with its slots filled. */
 export function compose(table: KernelTable, { slots = {}, constants = {} }: Variant): string {
-  for (const name of Object.keys(constants)) {
-    if (!(name in table.constants))
-      throw new OptionError(`kernel ${table.name} has no constant "${name}"`, { name });
-  }
+  checkVariant(table, { slots, constants });
   const body = table.code.replace(/^\/\/@slot (\w+)$/gm, (_, slot: string) => {
     const choices = table.slots[slot];
     const choice =
@@ -118,6 +118,19 @@ export function compose(table: KernelTable, { slots = {}, constants = {} }: Vari
     ([n, v]) => `const ${n}: u32 = ${v}u;`,
   );
   return [...directives, ...consts, rest].join('\n');
+}
+
+function checkVariant(table: KernelTable, { slots = {}, constants = {} }: Variant): void {
+  for (const name of Object.keys(constants)) {
+    if (!Object.hasOwn(table.constants, name)) {
+      throw new OptionError(`kernel ${table.name} has no constant "${name}"`, { name });
+    }
+  }
+  for (const name of Object.keys(slots)) {
+    if (!Object.hasOwn(table.slots, name)) {
+      throw new OptionError(`kernel ${table.name} has no slot "${name}"`, { name });
+    }
+  }
 }
 
 function readBindings(code: string): Binding[] {

@@ -58,12 +58,10 @@ describe('compose', () => {
     expect(() => compose(table, variant)).toThrow(message);
   });
 
-  // BUG (src/gpu/kernel.ts): `kernel` promises an OptionError for a choice that the table does not declare.
   it('refuses a choice for a slot that the table does not have', () => {
     expect(() => compose(table, { slots: { value: 'one', team: 'lane' } })).toThrow(OptionError);
   });
 
-  // BUG (src/gpu/kernel.ts): `in` also finds what every object inherits.
   it('refuses a constant named like a method of objects', () => {
     expect(() => compose(table, { ...one, constants: { toString: 4 } })).toThrow(OptionError);
   });
