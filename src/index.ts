@@ -21,6 +21,5 @@ export {
   SparseMLP,
   type SparseMLPOptions,
   type SparseMLPWeights,
-  STRATEGIES,
-  type Strategy,
 } from './mlp/sparse-mlp.js';
+export { STRATEGIES, type Strategy } from './mlp/strategy.js';

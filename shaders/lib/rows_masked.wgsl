@@ -1,4 +1,5 @@
-// Every row of this shard is computed; what the mask leaves out is then set to zero (the dense baseline under a mask).
+// Every row of this shard is computed; what the mask leaves out is then set to zero (the dense baseline
+// under a mask): by gate_up and put_activate, the two that ask rows_keep.
 const ABSENT: u32 = 0xffffffffu;
 @group(0) @binding(6) var<storage, read> row_mask: array<u32>;
 fn rows_count() -> u32 { return params.rows; }

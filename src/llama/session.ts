@@ -2,7 +2,7 @@ import { OptionError, RowError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
 import { Readback } from '../gpu/readback.js';
 import { Bitmask } from '../mask/index.js';
-import { resolveStrategy, type Strategy } from '../mlp/sparse-mlp.js';
+import { resolveStrategy, type Strategy } from '../mlp/strategy.js';
 import { Slab, type UpdateStats } from '../slab/slab.js';
 import { type Cache, LlamaGraph } from './graph.js';
 import { headQuads } from './kernels.js';

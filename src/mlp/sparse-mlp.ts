@@ -2,28 +2,15 @@ import { OptionError, ShapeError } from '../errors.js';
 import { BufferGroup, roundUp, storageBuffer, upload, destroyBuffer } from '../gpu/buffers.js';
 import { activationStride, type MatrixData, type StoredDtype } from '../gpu/layout.js';
 import { readBuffer } from '../gpu/readback.js';
-import { type Region, Regions } from '../gpu/regions.js';
+import { Regions } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
 import { Slab, type SlabOptions, type UpdateStats } from '../slab/slab.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
-import { DownOp } from './down-op.js';
-import { BATCH_TILE, gateUp, type RowsMode } from './kernels.js';
-import { RowOp, type RowOpOptions, slabRows, type StoredRows } from './row-op.js';
-
-/** How a step's rows are reached; see the README's table for when each wins. */
-export type Strategy = 'dense' | 'indexed' | 'repack' | 'paired' | 'auto';
-export const STRATEGIES: readonly Strategy[] = ['dense', 'indexed', 'repack', 'paired', 'auto'];
-
-/** @throws OptionError for an unknown strategy. `auto` is `indexed` until a cost model says otherwise. */
-export function resolveStrategy(strategy: string): Exclude<Strategy, 'auto'> {
-  if (!(STRATEGIES as readonly string[]).includes(strategy)) {
-    throw new OptionError(`strategy "${strategy}" is unknown; use one of ${STRATEGIES.join(', ')}.`, {
-      strategy,
-    });
-  }
-  return strategy === 'auto' ? 'indexed' : (strategy as Exclude<Strategy, 'auto'>);
-}
+import { SparseGraph } from './sparse-graph.js';
+import { resolveStrategy, type Strategy } from './strategy.js';
+import { BATCH_TILE, type RowsMode } from './kernels.js';
+import { type StoredRows, slabRows } from './row-op.js';
 
 type Values = Float32Array | MatrixData;
 
@@ -89,7 +76,7 @@ export class SparseMLP {
   private readonly regions: Regions;
   private readonly downBias: GPUBuffer;
   private readonly options: SparseMLPOptions;
-  private readonly graphs = new Map<string, Graph>();
+  private readonly graphs = new Map<string, SparseGraph>();
   private readonly steps = new Map<number, GPUBuffer>();
   private readonly all: Bitmask;
   private packed?: Slab;
@@ -273,7 +260,7 @@ export class SparseMLP {
   }
 
   /** Graphs are made per way of reaching rows and per power of two of the batch. */
-  private graph(mode: RowsMode, batch: number): Graph {
+  private graph(mode: RowsMode, batch: number): SparseGraph {
     const maxBatch = batch === 1 ? 1 : Math.max(BATCH_TILE, 2 ** Math.ceil(Math.log2(batch)));
     const key = `${mode} ${maxBatch}`;
     let graph = this.graphs.get(key);
@@ -284,7 +271,7 @@ export class SparseMLP {
         if (!field || mode !== 'packed') return field;
         return slabRows(field, this.slab.buffers.get(name) as GPUBuffer, this.slab.capacity);
       };
-      graph = new Graph(this.device, {
+      graph = new SparseGraph(this.device, {
         mode,
         maxBatch,
         hidden,
@@ -300,82 +287,6 @@ export class SparseMLP {
       this.graphs.set(key, graph);
     }
     return graph;
-  }
-}
-
-interface GraphOptions {
-  mode: RowsMode;
-  maxBatch: number;
-  hidden: number;
-  inputStride: number;
-  activation: ActivationChoice;
-  gated: boolean;
-  downBias: GPUBuffer;
-  first: StoredRows;
-  down: StoredRows;
-  bias?: StoredRows;
-  capacity: number;
-}
-
-/** The two ops of a layer for one way of reaching rows, with the activations between them. */
-class Graph {
-  private readonly memory: BufferGroup;
-  private readonly first: RowOp;
-  private readonly down: DownOp;
-  private readonly a: GPUBuffer;
-
-  constructor(device: GPUDevice, options: GraphOptions) {
-    const { mode, maxBatch, hidden, inputStride, activation, gated, first, down, bias, capacity } = options;
-    this.memory = new BufferGroup(device);
-    const batched = maxBatch > 1;
-    const stride = roundUp(capacity, 4);
-    this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
-    const shared: RowOpOptions = {
-      rows: first,
-      mode,
-      bias,
-      activation,
-      xStride: inputStride,
-      outStride: stride,
-      batched,
-    };
-    this.first = new RowOp(
-      this.memory,
-      gated ? { ...shared, table: gateUp } : { ...shared, put: 'activate' },
-    );
-    this.down = new DownOp(this.memory, {
-      rows: down,
-      mode: mode === 'masked' ? 'dense' : mode,
-      columns: hidden,
-      xStride: stride,
-      outStride: hidden,
-      add: false,
-      batched,
-      maxBatch,
-      bias: options.downBias,
-    });
-  }
-
-  encode(
-    pass: GPUComputePassEncoder,
-    step: GPUBuffer,
-    x: GPUBuffer,
-    y: GPUBuffer,
-    count: number,
-    batch: number,
-    list?: GPUBuffer | Region,
-    mask?: Region,
-  ): void {
-    this.first.encode(pass, { step, x, out: this.a, list, mask, count, batch });
-    this.down.encode(pass, { step, x: this.a, out: y, list, count, batch });
-  }
-
-  get bytes(): number {
-    return this.memory.bytes;
-  }
-
-  destroy(): void {
-    this.memory.destroy();
   }
 }
 

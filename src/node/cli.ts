@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
 import { MODES } from '../llama/session.js';
-import { STRATEGIES } from '../mlp/sparse-mlp.js';
+import { STRATEGIES } from '../mlp/strategy.js';
 import { runCalibrate } from './commands/calibrate.js';
 import { runGenerate } from './commands/generate.js';
 import { runInfo } from './commands/info.js';

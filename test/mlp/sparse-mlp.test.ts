@@ -5,14 +5,8 @@ import { gpuBytes } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask, topK } from '../../src/mask/index.js';
 import type { Activation } from '../../src/mlp/activation.js';
-import {
-  resolveStrategy,
-  SparseMLP,
-  type SparseMLPOptions,
-  type SparseMLPWeights,
-  STRATEGIES,
-  type Strategy,
-} from '../../src/mlp/sparse-mlp.js';
+import { SparseMLP, type SparseMLPOptions, type SparseMLPWeights } from '../../src/mlp/sparse-mlp.js';
+import { resolveStrategy, STRATEGIES, type Strategy } from '../../src/mlp/strategy.js';
 import { nextMask } from '../slab/twin.js';
 import { describeAdapters } from '../support/adapters.js';
 import { checkOutput, type LayerWeights, layerTwin } from '../support/layer-twin.js';

@@ -3,7 +3,7 @@ import { generate, type GenerateStats } from '../../llama/generate.js';
 import { Sampler } from '../../llama/sample.js';
 import { LlamaSession, type Mode } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { Strategy } from '../../mlp/sparse-mlp.js';
+import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
 import { Progress } from '../progress.js';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { StoredDtype } from '../../gpu/layout.js';
 import { perplexity } from '../../llama/perplexity.js';
 import { LlamaSession, type Mode } from '../../llama/session.js';
-import type { Strategy } from '../../mlp/sparse-mlp.js';
+import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
 import { Progress } from '../progress.js';

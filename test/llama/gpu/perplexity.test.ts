@@ -6,7 +6,7 @@ import { openCheckpoint } from '../../../src/llama/checkpoint.js';
 import { perplexity } from '../../../src/llama/perplexity.js';
 import { LlamaSession, type SessionOptions } from '../../../src/llama/session.js';
 import { loadWeights } from '../../../src/llama/weights.js';
-import type { Strategy } from '../../../src/mlp/sparse-mlp.js';
+import type { Strategy } from '../../../src/mlp/strategy.js';
 import { openTokenizer } from '../../../src/node/text.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { LlamaTwin } from '../../support/llama-twin.js';

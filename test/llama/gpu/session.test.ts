@@ -5,7 +5,7 @@ import { gpuBytes } from '../../../src/gpu/buffers.js';
 import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
 import { LlamaSession, type Mode, type SessionOptions } from '../../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
-import type { Strategy } from '../../../src/mlp/sparse-mlp.js';
+import type { Strategy } from '../../../src/mlp/strategy.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
 import { activeRows, gateTwin } from '../../support/gate-twin.js';

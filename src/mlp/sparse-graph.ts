@@ -1,0 +1,83 @@
+import { BufferGroup, roundUp } from '../gpu/buffers.js';
+import type { Region } from '../gpu/regions.js';
+import type { ActivationChoice } from './activation.js';
+import { DownOp } from './down-op.js';
+import { gateUp, type RowsMode } from './kernels.js';
+import { RowOp, type RowOpOptions, type StoredRows } from './row-op.js';
+
+/** What a layer's ops are made for. */
+export interface SparseGraphOptions {
+  mode: RowsMode;
+  maxBatch: number;
+  hidden: number;
+  inputStride: number;
+  activation: ActivationChoice;
+  gated: boolean;
+  downBias: GPUBuffer;
+  first: StoredRows;
+  down: StoredRows;
+  bias?: StoredRows;
+  capacity: number;
+}
+
+/** The two ops of a layer for one way of reaching rows, with the activations between them. */
+export class SparseGraph {
+  private readonly memory: BufferGroup;
+  private readonly first: RowOp;
+  private readonly down: DownOp;
+  private readonly a: GPUBuffer;
+
+  constructor(device: GPUDevice, options: SparseGraphOptions) {
+    const { mode, maxBatch, hidden, inputStride, activation, gated, first, down, bias, capacity } = options;
+    this.memory = new BufferGroup(device);
+    const batched = maxBatch > 1;
+    const stride = roundUp(capacity, 4);
+    this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
+    const shared: RowOpOptions = {
+      rows: first,
+      mode,
+      bias,
+      activation,
+      xStride: inputStride,
+      outStride: stride,
+      batched,
+    };
+    this.first = new RowOp(
+      this.memory,
+      gated ? { ...shared, table: gateUp } : { ...shared, put: 'activate' },
+    );
+    this.down = new DownOp(this.memory, {
+      rows: down,
+      mode: mode === 'masked' ? 'dense' : mode,
+      columns: hidden,
+      xStride: stride,
+      outStride: hidden,
+      add: false,
+      batched,
+      maxBatch,
+      bias: options.downBias,
+    });
+  }
+
+  encode(
+    pass: GPUComputePassEncoder,
+    step: GPUBuffer,
+    x: GPUBuffer,
+    y: GPUBuffer,
+    count: number,
+    batch: number,
+    list?: GPUBuffer | Region,
+    mask?: Region,
+  ): void {
+    this.first.encode(pass, { step, x, out: this.a, list, mask, count, batch });
+    this.down.encode(pass, { step, x: this.a, out: y, list, count, batch });
+  }
+
+  get bytes(): number {
+    return this.memory.bytes;
+  }
+
+  destroy(): void {
+    this.memory.destroy();
+  }
+}
