@@ -1,40 +1,43 @@
 // partials[s, b, c] = sum over split s of the rows of a[b, i] · D[row(i), c], where row(i) is stored as a row of D.
-// Lanes own one vector of columns each, so that a row is read coalesced; splits are added by sum_partials.
-// Grid: x = column vectors / WORKGROUP; y = splits; z = batch / BATCH_TILE.
-//@slot params
+// Lanes own one quad of columns each, so that a row is read coalesced; splits are added by sum_partials.
+// Strides are in quads (of weights: four values in their dtype; of partials: vec4<f32>).
+// Grid: x = column quads / WORKGROUP; y = splits; z = batch / BATCH_TILE.
+struct Params {
+  rows: u32,        // rows of this shard
+  row_base: u32,    // id of the shard's first row
+  quads: u32,       // of a stored row, and of a partial row
+  x_stride: u32,    // of a, in f32
+  first_split: u32, // of this shard
+}
+struct Step {
+  batch: u32,
+}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> a: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partials: array<vec4<f32>>;
 //@slot weights
+//@slot sums
 //@slot rows
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-  let v = group.x * WORKGROUP + local;
-  if (v >= params.dot_vectors) { return; }
+  let c = group.x * WORKGROUP + local;
+  if (c >= params.quads) { return; }
   let tile = group.z * BATCH_TILE;
   let count = rows_count();
   let share = (count + groups.y - 1u) / groups.y;
   let end = min(count, (group.y + 1u) * share);
-  var sums: array<array<vec4<f32>, QUADS>, BATCH_TILE>;
+  var sums = sums_zero();
   for (var i = group.y * share; i < end; i++) {
     let row = rows_at(i);
-    if (row == ABSENT) { continue; }
-    let vector = weights[row * params.row_stride + v];
-    for (var b = 0u; b < BATCH_TILE; b++) {
-      let weight = a[(tile + b) * params.x_stride + rows_out(i)];
-      for (var q = 0u; q < QUADS; q++) { sums[b][q] += weight * quad(vector, q); }
+    if (row != ABSENT) {
+      sums = sums_add(sums, weight_quad(row * params.quads + c), tile * params.x_stride + rows_out(i));
     }
   }
-  // out_stride: vec4<f32> of one output row; gate_stride: first split of this shard.
-  let split = params.gate_stride + group.y;
-  for (var b = 0u; b < BATCH_TILE; b++) {
-    if (tile + b >= step.batch) { break; }
-    for (var q = 0u; q < QUADS; q++) {
-      partials[(split * step.batch + tile + b) * params.out_stride + v * QUADS + q] = sums[b][q];
-    }
+  let split = params.first_split + group.y;
+  for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
+    partials[(split * step.batch + tile + b) * params.quads + c] = sums_at(sums, b);
   }
 }

@@ -6,8 +6,9 @@
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
-//@slot weights
 //@slot team
+//@slot tile
+//@slot dot
 //@slot rows
 //@slot bias
 //@slot activation
@@ -23,31 +24,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = first + r;
     let row = rows_at(min(i, count - 1u));
     let here = i < count && row != ABSENT;
-    // Written out for the reason given in linear.
-    var gates = array<f32, BATCH_TILE>();
-    var ups = array<f32, BATCH_TILE>();
+    var gate = tile_zero();
+    var up = tile_zero();
     if (here) {
-      let start = row * params.row_stride;
+      let gate_at = row * params.row_stride;
+      let up_at = gate_at + params.dot_vectors;
+      let x_at = tile * params.x_stride;
       for (var v = team_lane(at); v < params.dot_vectors; v += team_size(at)) {
-        let gate_vector = weights[start + v];
-        let up_vector = weights[start + params.dot_vectors + v];
-        for (var q = 0u; q < QUADS; q++) {
-          let g = quad(gate_vector, q);
-          let u = quad(up_vector, q);
-          for (var b = 0u; b < BATCH_TILE; b++) {
-            let xs = x[(tile + b) * params.x_stride + v * QUADS + q];
-            gates[b] += dot(g, xs);
-            ups[b] += dot(u, xs);
-          }
-        }
+        gate = tile_add(gate, weights[gate_at + v], x_at + v * QUADS);
+        up = tile_add(up, weights[up_at + v], x_at + v * QUADS);
       }
     }
-    for (var b = 0u; b < BATCH_TILE; b++) {
-      let gate = team_sum(at, gates[b]);
-      let up = team_sum(at, ups[b]);
-      if (here && tile + b < step.batch && team_lane(at) == 0u) {
-        let biases = row_bias(row);
-        let value = activate(gate + biases.x) * (up + biases.y);
+    gate = tile_total(at, gate);
+    up = tile_total(at, up);
+    if (here && team_lane(at) == 0u) {
+      let biases = row_bias(row);
+      for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
+        let value = activate(tile_at(gate, b) + biases.x) * (tile_at(up, b) + biases.y);
         out[(tile + b) * params.out_stride + rows_out(i)] = select(0.0, value, rows_keep(rows_id(i)));
       }
     }

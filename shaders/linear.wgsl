@@ -6,8 +6,9 @@
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
-//@slot weights
 //@slot team
+//@slot tile
+//@slot dot
 //@slot rows
 //@slot bias
 //@slot activation
@@ -24,23 +25,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = first + r;
     let row = rows_at(min(i, count - 1u));
     let here = i < count && row != ABSENT;
-    // Written out: declared without a value in a loop, it keeps the last row's sums on lavapipe (Mesa 25.0).
-    var sums = array<f32, BATCH_TILE>();
+    var sum = tile_zero();
     if (here) {
+      let weights_at = row * params.row_stride;
+      let x_at = tile * params.x_stride;
       for (var v = team_lane(at); v < params.dot_vectors; v += team_size(at)) {
-        let vector = weights[row * params.row_stride + v];
-        for (var q = 0u; q < QUADS; q++) {
-          let w = quad(vector, q);
-          for (var b = 0u; b < BATCH_TILE; b++) {
-            sums[b] += dot(w, x[(tile + b) * params.x_stride + v * QUADS + q]);
-          }
-        }
+        sum = tile_add(sum, weights[weights_at + v], x_at + v * QUADS);
       }
     }
-    for (var b = 0u; b < BATCH_TILE; b++) {
-      let sum = team_sum(at, sums[b]);
-      if (here && tile + b < step.batch && team_lane(at) == 0u) {
-        put(tile + b, rows_out(i), rows_id(i), sum + row_bias(row).x);
+    sum = tile_total(at, sum);
+    if (here && team_lane(at) == 0u) {
+      let bias = row_bias(row).x;
+      for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
+        put(tile + b, rows_out(i), rows_id(i), tile_at(sum, b) + bias);
       }
     }
   }

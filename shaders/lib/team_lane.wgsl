@@ -7,3 +7,4 @@ fn team_step(at: Lane) -> u32 { return WORKGROUP; }
 fn team_lane(at: Lane) -> u32 { return 0u; }
 fn team_size(at: Lane) -> u32 { return 1u; }
 fn team_sum(at: Lane, value: f32) -> f32 { return value; }
+fn team_sum_4(at: Lane, value: vec4<f32>) -> vec4<f32> { return value; }

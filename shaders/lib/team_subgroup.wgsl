@@ -14,3 +14,4 @@ fn team_lane(at: Lane) -> u32 { return at.lane; }
 // A workgroup smaller than a subgroup has only its own lanes.
 fn team_size(at: Lane) -> u32 { return min(at.size, WORKGROUP); }
 fn team_sum(at: Lane, value: f32) -> f32 { return subgroupAdd(value); }
+fn team_sum_4(at: Lane, value: vec4<f32>) -> vec4<f32> { return subgroupAdd(value); }

@@ -1,4 +1,5 @@
 import type { BufferGroup } from '../gpu/buffers.js';
+import { BYTES_PER_VALUE } from '../gpu/layout.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
@@ -53,32 +54,21 @@ export class DownOp {
     const { software } = traitsOf(device);
     this.options = options;
     const WORKGROUP = software ? 16 : 64;
-    const vectors = rows.rowBytes / 16;
-    this.quads = vectors * (rows.dtype === 'f16' ? 2 : 1);
-    this.columnGroups = Math.ceil(vectors / WORKGROUP);
+    this.quads = rows.rowBytes / (4 * BYTES_PER_VALUE[rows.dtype]);
+    this.columnGroups = Math.ceil(this.quads / WORKGROUP);
     const mostRows = Math.max(...rows.shards.map((shard) => shard.rows));
     const tiles = batched ? Math.ceil(maxBatch / BATCH_TILE) : 1;
     this.splits = chooseSplits(software, this.columnGroups, mostRows, tiles);
     this.kernel = kernel(device, down, {
-      slots: { weights: rows.dtype, rows: options.mode },
-      constants: { WORKGROUP, BATCH_TILE: batched ? BATCH_TILE : 1 },
+      slots: { weights: rows.dtype, rows: options.mode, sums: String(batched ? BATCH_TILE : 1) },
+      constants: { WORKGROUP },
     });
     this.sum = kernel(device, sumPartials, { slots: { put: options.add ? 'add' : 'store' } });
     const all = this.splits * rows.shards.length;
     this.partials = options.partials ?? new Scratch(memory, 'down partials');
     this.partials.reserve(all * maxBatch * this.quads * 16);
     this.params = rows.shards.map((shard, s) =>
-      memory.uniform('down params', [
-        shard.rows,
-        shard.base,
-        vectors,
-        vectors,
-        options.xStride,
-        this.quads,
-        s * this.splits,
-        0,
-        0,
-      ]),
+      memory.uniform('down params', [shard.rows, shard.base, this.quads, options.xStride, s * this.splits]),
     );
     this.sumParams = memory.uniform('down sum params', [all, this.quads, columns, options.outStride]);
   }

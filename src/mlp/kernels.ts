@@ -9,10 +9,14 @@ import actRelu2 from '../../shaders/lib/act_relu2.wgsl';
 import actSilu from '../../shaders/lib/act_silu.wgsl';
 import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
+import dotF16 from '../../shaders/lib/dot_f16.wgsl';
+import dotF32 from '../../shaders/lib/dot_f32.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
 import putStore from '../../shaders/lib/put_store.wgsl';
+import quadsF16 from '../../shaders/lib/quads_f16.wgsl';
+import quadsF32 from '../../shaders/lib/quads_f32.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
@@ -20,9 +24,13 @@ import rowsMasked from '../../shaders/lib/rows_masked.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
+import sums1 from '../../shaders/lib/sums_1.wgsl';
+import sums8 from '../../shaders/lib/sums_8.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamWorkgroup from '../../shaders/lib/team_workgroup.wgsl';
+import tile1 from '../../shaders/lib/tile_1.wgsl';
+import tile8 from '../../shaders/lib/tile_8.wgsl';
 import weightsF16 from '../../shaders/lib/weights_f16.wgsl';
 import weightsF32 from '../../shaders/lib/weights_f32.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
@@ -31,8 +39,12 @@ import type { KernelTable } from '../gpu/kernel.js';
 import type { Traits } from '../gpu/traits.js';
 
 const params = { row: rowParams };
-/** How stored weights widen to f32; shared by every kernel that reads rows. */
+/** How a vector of stored weights widens to f32. */
 export const weights = { f32: weightsF32, f16: weightsF16 };
+/** How a vector of stored weights meets x. */
+const dot = { f32: dotF32, f16: dotF16 };
+/** Batch elements that share one read of a row. */
+const tile = { '1': tile1, '8': tile8 };
 const team = { lane: teamLane, subgroup: teamSubgroup, workgroup: teamWorkgroup };
 const rows = { dense: rowsDense, masked: rowsMasked, packed: rowsPacked, indexed: rowsIndexed };
 const bias = { none: biasNone, row: biasRow };
@@ -54,28 +66,29 @@ export const linear: KernelTable = {
   code: linearCode,
   slots: {
     params,
-    weights,
     team,
+    tile,
+    dot,
     rows,
     bias,
     activation,
     put: { store: putStore, add: putAdd, activate: putActivate, gated: putGated },
   },
-  constants: { WORKGROUP: 64, ROWS: 64, BATCH_TILE: 1 },
+  constants: { WORKGROUP: 64, ROWS: 64 },
 };
 
 export const gateUp: KernelTable = {
   name: 'gate_up',
   code: gateUpCode,
-  slots: { params, weights, team, rows, bias, activation },
-  constants: { WORKGROUP: 64, ROWS: 64, BATCH_TILE: 1 },
+  slots: { params, team, tile, dot, rows, bias, activation },
+  constants: { WORKGROUP: 64, ROWS: 64 },
 };
 
 export const down: KernelTable = {
   name: 'down',
   code: downCode,
-  slots: { params, weights, rows },
-  constants: { WORKGROUP: 64, BATCH_TILE: 1 },
+  slots: { weights: { f32: quadsF32, f16: quadsF16 }, sums: { '1': sums1, '8': sums8 }, rows },
+  constants: { WORKGROUP: 64 },
 };
 
 export const sumPartials: KernelTable = {
@@ -85,7 +98,7 @@ export const sumPartials: KernelTable = {
   constants: { WORKGROUP: 64 },
 };
 
-/** Batch elements that share one read of a row. */
+/** Batch elements that share one read of a row in the batched variants. */
 export const BATCH_TILE = 8;
 
 /** How a kernel is cut up on a device. */

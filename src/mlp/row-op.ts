@@ -60,18 +60,15 @@ export class RowOp {
     this.cut = options.cut ?? defaultCut(traitsOf(device));
     this.kernel = kernel(device, table, {
       slots: {
-        weights: rows.dtype,
         team: this.cut.team,
+        tile: String(options.batched ? BATCH_TILE : 1),
+        dot: rows.dtype,
         rows: options.mode,
         bias: bias ? 'row' : 'none',
         activation: activation?.slot ?? 'identity',
         ...(table === linear ? { put: options.put ?? 'store' } : {}),
       },
-      constants: {
-        WORKGROUP: this.cut.WORKGROUP,
-        ROWS: this.cut.ROWS,
-        BATCH_TILE: options.batched ? BATCH_TILE : 1,
-      },
+      constants: { WORKGROUP: this.cut.WORKGROUP, ROWS: this.cut.ROWS },
     });
     const vectors = rows.rowBytes / 16;
     this.params = rows.shards.map((shard) =>

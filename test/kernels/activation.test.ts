@@ -28,7 +28,7 @@ const every = Array.from(values, (_, i) => i);
 function launch(lab: Parameters<Parameters<typeof useLab>[1]>[0], activation: string, gated: boolean) {
   const out = lab.poisoned(values.length + 4);
   const parts = gated ? [values, new Float32Array(values.length).fill(1)] : [values];
-  const base = { weights: 'f32', team: 'lane', rows: 'dense', bias: 'none', activation };
+  const base = { dot: 'f32', tile: '1', team: 'lane', rows: 'dense', bias: 'none', activation };
   lab.run({
     table: gated ? gateUp : linear,
     variant: { slots: gated ? base : { ...base, put: 'activate' }, constants: { WORKGROUP: 16, ROWS: 16 } },

@@ -1,11 +1,12 @@
 import { it } from 'vitest';
 import { down as twin } from '../../shaders/down.js';
 import { sumPartials as sumTwin } from '../../shaders/sum_partials.js';
+import { roundUp } from '../../src/gpu/buffers.js';
 import { decodeF16, encodeF16 } from '../../src/dtype.js';
 import { down, sumPartials } from '../../src/mlp/kernels.js';
 import { describeAdapters } from '../support/adapters.js';
 import { Expected, sizes } from './compare.js';
-import { pickRows, poisoned, rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { pickRows, poisoned, shardsOf, spread, storeRows, useLab } from './lab.js';
 import { randomIds, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -46,9 +47,8 @@ describeAdapters('down', (ctx) => {
 
         const slots = [...ids, ...every.slice(ids.length)];
         const slab = pickRows(D, H, slots).fill(Number.NaN, ids.length * H);
-        const perVector = weights === 'f16' ? 8 : 4;
-        const vectors = Math.ceil(H / perVector);
-        const stride = vectors * perVector;
+        // Values of a stored row, padded to 16 bytes.
+        const stride = roundUp(H, weights === 'f16' ? 8 : 4);
         const xStride = N + 3;
         const tiles = Math.ceil(batch / BATCH_TILE);
         const aBuffer = new Float32Array(tiles * BATCH_TILE * xStride).fill(Number.NaN);
@@ -79,19 +79,14 @@ describeAdapters('down', (ctx) => {
               for (let c = H; c < stride; c++) expected.set(start + at * stride + c, 0, 0);
             return {
               table: down,
-              variant: { slots: { weights, rows: one.rows }, constants: { BATCH_TILE, WORKGROUP } },
-              // out_stride in vec4<f32>; gate_stride: the shard's first split.
-              params: rowParams({
-                rows,
-                base,
-                stride: vectors,
-                xStride,
-                outStride: stride / 4,
-                gateStride: s * splits,
-              }),
+              variant: {
+                slots: { weights, sums: String(BATCH_TILE), rows: one.rows },
+                constants: { WORKGROUP },
+              },
+              params: [rows, base, stride / 4, xStride, s * splits],
               step: [batch],
               buffers: { ...shared, weights: lab.buffer(stored) },
-              grid: [Math.ceil(vectors / WORKGROUP), splits, tiles] as const,
+              grid: [Math.ceil(stride / 4 / WORKGROUP), splits, tiles] as const,
             };
           }),
         );

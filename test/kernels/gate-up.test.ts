@@ -101,8 +101,15 @@ describeAdapters('gate_up', (ctx) => {
             return {
               table: gateUp,
               variant: {
-                slots: { weights, team, rows: one.rows, bias: one.bias, activation },
-                constants: { BATCH_TILE, ROWS, WORKGROUP },
+                slots: {
+                  dot: weights,
+                  tile: String(BATCH_TILE),
+                  team,
+                  rows: one.rows,
+                  bias: one.bias,
+                  activation,
+                },
+                constants: { ROWS, WORKGROUP },
               },
               params: rowParams({
                 ...shard,

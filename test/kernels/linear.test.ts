@@ -116,8 +116,16 @@ describeAdapters('linear', (ctx) => {
             return {
               table: linear,
               variant: {
-                slots: { weights, team, rows: one.rows, bias: one.bias, activation, put },
-                constants: { BATCH_TILE, ROWS, WORKGROUP },
+                slots: {
+                  dot: weights,
+                  tile: String(BATCH_TILE),
+                  team,
+                  rows: one.rows,
+                  bias: one.bias,
+                  activation,
+                  put,
+                },
+                constants: { ROWS, WORKGROUP },
               },
               params: rowParams({
                 ...shard,

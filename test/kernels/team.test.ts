@@ -23,7 +23,8 @@ describeAdapters('teams', (ctx) => {
         table: linear,
         variant: {
           slots: {
-            weights: 'f32',
+            dot: 'f32',
+            tile: '1',
             team: 'subgroup',
             rows: 'dense',
             bias: 'none',
