@@ -41,4 +41,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
     }
   }
+  put_end(at, first, count);
 }

@@ -101,7 +101,8 @@ export class LlamaSession {
       weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
     this.cache = { keys: make('keys'), values: make('values') };
     this.decode = this.graph(1);
-    this.readback = new Readback(device, config.vocabSize * 4 + config.layers * 4);
+    const { counts } = this.decode.layers[0].mlp;
+    this.readback = new Readback(device, config.vocabSize * 4 + config.layers * counts.bytes);
   }
 
   /** Tokens in the cache. */
@@ -187,20 +188,14 @@ export class LlamaSession {
     this.decode.setTokens([id], this.at);
     const stats: StepStats = { active: null, updates: [], submits: 0, readbacks: 0 };
     const masked = this.strategy === 'repack' || this.strategy === 'paired';
-    const encoder = masked ? await this.encodeByMask(stats) : this.encodeWhole();
-    const { vocabSize, layers } = this.weights.config;
-    const bytes = vocabSize * 4 + (this.strategy === 'indexed' ? layers * 4 : 0);
-    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
-    if (this.strategy === 'indexed') {
-      this.decode.layers.forEach((ops, l) => {
-        this.readback.encodeCopy(encoder, ops.mlp.list, 0, vocabSize * 4 + l * 4, 4);
-      });
-    }
-    this.device.queue.submit([encoder.finish()]);
+    const commands = masked ? this.finishStep(await this.encodeByMask(stats)) : this.encodeWhole();
+    this.device.queue.submit([commands]);
     stats.submits++;
-    const read = await this.readback.read(bytes);
+    const { vocabSize, layers } = this.weights.config;
+    const counts = this.strategy === 'indexed' ? layers * this.decode.layers[0].mlp.counts.bytes : 0;
+    const read = await this.readback.read(vocabSize * 4 + counts);
     stats.readbacks++;
-    if (this.strategy === 'indexed') stats.active = [...new Uint32Array(read, vocabSize * 4, layers)];
+    if (counts > 0) stats.active = sumOfEach(new Uint32Array(read, vocabSize * 4), layers);
     this.at++;
     this.lastStep = stats;
     return new Float32Array(read, 0, vocabSize);
@@ -276,7 +271,7 @@ export class LlamaSession {
   }
 
   /** Dense and indexed: a whole token in one pass, nothing waits for the CPU. */
-  private encodeWhole(): GPUCommandEncoder {
+  private encodeWhole(): GPUCommandBuffer {
     const graph = this.decode;
     const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
     const pass = encoder.beginComputePass({ label: 'pairslab decode' });
@@ -284,17 +279,31 @@ export class LlamaSession {
     graph.encodeEmbed(pass, 1);
     graph.layers.forEach(({ mlp }, l) => {
       graph.encodeAttention(pass, l, 1);
-      mlp.encodeGate(pass, run);
-      if (this.strategy === 'dense') mlp.encodeDense(pass, run);
-      else {
-        mlp.encodeCompact(pass);
+      if (this.strategy === 'dense') {
+        mlp.encodeGate(pass, run);
+        mlp.encodeDense(pass, run);
+      } else {
+        mlp.encodeGateAndList(pass, run);
         mlp.encodeIndexed(pass, run);
       }
     });
     graph.encodeFinalNorm(pass, 1);
     graph.encodeHead(pass, 1);
     pass.end();
-    return encoder;
+    return this.finishStep(encoder);
+  }
+
+  /** Has the logits, and the counts that stayed on the device, copied to where they are read. */
+  private finishStep(encoder: GPUCommandEncoder): GPUCommandBuffer {
+    const { vocabSize } = this.weights.config;
+    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
+    if (this.strategy === 'indexed') {
+      this.decode.layers.forEach(({ mlp: { counts } }, l) => {
+        const to = vocabSize * 4 + l * counts.bytes;
+        this.readback.encodeCopy(encoder, counts.buffer, counts.offset, to, counts.bytes);
+      });
+    }
+    return encoder.finish();
   }
 
   /** Repack and paired: each layer's mask comes to the CPU, which plans what its slab must write. */
@@ -353,4 +362,12 @@ export class LlamaSession {
       }
     }
   }
+}
+
+/** The sum of each of `parts` equal parts. */
+function sumOfEach(values: Uint32Array, parts: number): number[] {
+  const size = values.length / parts;
+  return Array.from({ length: parts }, (_, p) => {
+    return values.subarray(p * size, (p + 1) * size).reduce((sum, value) => sum + value, 0);
+  });
 }

@@ -1,6 +1,6 @@
 import type { BufferGroup } from '../gpu/buffers.js';
-import { BYTES_PER_VALUE } from '../gpu/layout.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { BYTES_PER_VALUE } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
 import { BATCH_TILE, down, type RowsMode, sumPartials } from './kernels.js';
@@ -18,7 +18,7 @@ export interface DownOptions {
   /** Add to the output instead of storing. */
   add: boolean;
   batched: boolean;
-  /** The most batch elements and rows that will be asked for; sizes the partial sums. */
+  /** The most batch elements that will be asked for; sizes the partial sums. */
   maxBatch: number;
   /** Output bias [hidden] on the device; zeros when the layer has none. */
   bias: GPUBuffer;
@@ -26,51 +26,74 @@ export interface DownOptions {
   partials?: Scratch;
 }
 
-/**
- * Splits a row sum is cut into, so that enough workgroups run. On software adapters about two workgroups a core are
- * enough; GPUs want hundreds.
- */
-function chooseSplits(software: boolean, columnGroups: number, rows: number, batchTiles: number): number {
-  const wanted = software ? 8 : 512;
-  return Math.max(1, Math.min(Math.ceil(wanted / (columnGroups * batchTiles)), Math.ceil(rows / 16)));
-}
+/** Lanes side by side on the columns. Few on software adapters: more workgroups, and so fewer splits, for two cores. */
+const WORKGROUP = { software: 8, gpu: 64 };
+/** Workgroups that keep a device busy. */
+const WORKGROUPS_WANTED = { software: 8, gpu: 512 };
+/** A split below this many rows is not worth its share of the second pass. */
+const ROWS_PER_SPLIT = 16;
 
-/** out[b] (+)= sum of a[b, i] · down row i: partial sums over splits of the rows, then their sum. */
+/**
+ * out[b] (+)= sum of a[b, i] · down row i. Where the columns alone give enough workgroups each writes its whole sum;
+ * else the rows are split, and a second kernel adds the splits.
+ */
 export class DownOp {
   private readonly options: DownOptions;
   private readonly kernel: Kernel;
-  private readonly sum: Kernel;
   private readonly params: GPUBuffer[];
-  private readonly sumParams: GPUBuffer;
-  private readonly partials: Scratch;
   private readonly splits: number;
   private readonly columnGroups: number;
   private readonly quads: number;
-  private bound?: { run: RowOpRun; groups: GPUBindGroup[]; sum: GPUBindGroup };
+  /** The second pass, where there is one. */
+  private readonly sum?: { kernel: Kernel; params: GPUBuffer; partials: Scratch };
+  private bound?: { run: RowOpRun; groups: GPUBindGroup[]; sum?: GPUBindGroup };
 
   constructor(memory: BufferGroup, options: DownOptions) {
     const { device } = memory;
-    const { rows, batched, maxBatch, columns } = options;
-    const { software } = traitsOf(device);
+    const { rows, batched, maxBatch, columns, add } = options;
+    const kind = traitsOf(device).software ? 'software' : 'gpu';
     this.options = options;
-    const WORKGROUP = software ? 16 : 64;
     this.quads = rows.rowBytes / (4 * BYTES_PER_VALUE[rows.dtype]);
-    this.columnGroups = Math.ceil(this.quads / WORKGROUP);
+    this.columnGroups = Math.ceil(this.quads / WORKGROUP[kind]);
     const mostRows = Math.max(...rows.shards.map((shard) => shard.rows));
     const tiles = batched ? Math.ceil(maxBatch / BATCH_TILE) : 1;
-    this.splits = chooseSplits(software, this.columnGroups, mostRows, tiles);
-    this.kernel = kernel(device, down, {
-      slots: { weights: rows.dtype, rows: options.mode, sums: String(batched ? BATCH_TILE : 1) },
-      constants: { WORKGROUP },
-    });
-    this.sum = kernel(device, sumPartials, { slots: { put: options.add ? 'add' : 'store' } });
-    const all = this.splits * rows.shards.length;
-    this.partials = options.partials ?? new Scratch(memory, 'down partials');
-    this.partials.reserve(all * maxBatch * this.quads * 16);
-    this.params = rows.shards.map((shard, s) =>
-      memory.uniform('down params', [shard.rows, shard.base, this.quads, options.xStride, s * this.splits]),
+    this.splits = Math.max(
+      1,
+      Math.min(
+        Math.ceil(WORKGROUPS_WANTED[kind] / (this.columnGroups * tiles)),
+        Math.ceil(mostRows / ROWS_PER_SPLIT),
+      ),
     );
-    this.sumParams = memory.uniform('down sum params', [all, this.quads, columns, options.outStride]);
+    const all = this.splits * rows.shards.length;
+    const put = add ? 'add' : 'store';
+    this.kernel = kernel(device, down, {
+      slots: {
+        weights: rows.dtype,
+        rows: options.mode,
+        sums: String(batched ? BATCH_TILE : 1),
+        finish: all === 1 ? put : 'partials',
+      },
+      constants: { WORKGROUP: WORKGROUP[kind] },
+    });
+    this.params = rows.shards.map((shard, s) =>
+      memory.uniform('down params', [
+        shard.rows,
+        shard.base,
+        this.quads,
+        options.xStride,
+        s * this.splits,
+        columns,
+        options.outStride,
+      ]),
+    );
+    if (all === 1) return;
+    const partials = options.partials ?? new Scratch(memory, 'down partials');
+    partials.reserve(all * maxBatch * this.quads * 16);
+    this.sum = {
+      kernel: kernel(device, sumPartials, { slots: { put } }),
+      params: memory.uniform('down sum params', [all, this.quads, columns, options.outStride]),
+      partials,
+    };
   }
 
   /** `run.x` are the activations a; `run.out` the output. */
@@ -80,24 +103,30 @@ export class DownOp {
     for (const group of groups) {
       encodeDispatch(pass, { kernel: this.kernel, group, grid: [this.columnGroups, this.splits, tiles] });
     }
-    encodeDispatch(pass, { kernel: this.sum, group: sum, grid: [Math.ceil(this.quads / 64), run.batch, 1] });
+    if (this.sum && sum) {
+      const grid = [Math.ceil(this.quads / 64), run.batch, 1] as const;
+      encodeDispatch(pass, { kernel: this.sum.kernel, group: sum, grid });
+    }
   }
 
-  private groupsFor(run: RowOpRun): { groups: GPUBindGroup[]; sum: GPUBindGroup } {
+  private groupsFor(run: RowOpRun): { groups: GPUBindGroup[]; sum?: GPUBindGroup } {
     if (this.bound && sameBuffers(this.bound.run, run)) return this.bound;
     const { rows, bias } = this.options;
     const { step, x, out, list } = run;
+    const partials = this.sum?.partials.buffer;
     const groups = rows.shards.map((shard, s) =>
       this.kernel.bind({
         params: this.params[s],
         step,
         weights: shard.buffer,
         a: x,
-        partials: this.partials.buffer,
+        partials,
+        out,
+        bias,
         row_list: list,
       }),
     );
-    const sum = this.sum.bind({ params: this.sumParams, step, partials: this.partials.buffer, bias, out });
+    const sum = this.sum?.kernel.bind({ params: this.sum.params, step, partials, bias, out });
     this.bound = { run, groups, sum };
     return this.bound;
   }

@@ -11,9 +11,13 @@ import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
 import dotF16 from '../../shaders/lib/dot_f16.wgsl';
 import dotF32 from '../../shaders/lib/dot_f32.wgsl';
+import finishAdd from '../../shaders/lib/finish_add.wgsl';
+import finishPartials from '../../shaders/lib/finish_partials.wgsl';
+import finishStore from '../../shaders/lib/finish_store.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
+import putSegment from '../../shaders/lib/put_segment.wgsl';
 import putStore from '../../shaders/lib/put_store.wgsl';
 import quadsF16 from '../../shaders/lib/quads_f16.wgsl';
 import quadsF32 from '../../shaders/lib/quads_f32.wgsl';
@@ -22,6 +26,7 @@ import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsMasked from '../../shaders/lib/rows_masked.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
+import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1 from '../../shaders/lib/sums_1.wgsl';
@@ -46,7 +51,13 @@ const dot = { f32: dotF32, f16: dotF16 };
 /** Batch elements that share one read of a row. */
 const tile = { '1': tile1, '8': tile8 };
 const team = { lane: teamLane, subgroup: teamSubgroup, workgroup: teamWorkgroup };
-const rows = { dense: rowsDense, masked: rowsMasked, packed: rowsPacked, indexed: rowsIndexed };
+const rows = {
+  dense: rowsDense,
+  masked: rowsMasked,
+  packed: rowsPacked,
+  indexed: rowsIndexed,
+  segments: rowsSegments,
+};
 const bias = { none: biasNone, row: biasRow };
 const activation = {
   identity: actIdentity,
@@ -72,23 +83,28 @@ export const linear: KernelTable = {
     rows,
     bias,
     activation,
-    put: { store: putStore, add: putAdd, activate: putActivate, gated: putGated },
+    put: { store: putStore, add: putAdd, activate: putActivate, gated: putGated, segment: putSegment },
   },
-  constants: { WORKGROUP: 64, ROWS: 64 },
+  constants: { WORKGROUP: 64, ROWS: 64, SEGMENT: 64 },
 };
 
 export const gateUp: KernelTable = {
   name: 'gate_up',
   code: gateUpCode,
   slots: { params, team, tile, dot, rows, bias, activation },
-  constants: { WORKGROUP: 64, ROWS: 64 },
+  constants: { WORKGROUP: 64, ROWS: 64, SEGMENT: 64 },
 };
 
 export const down: KernelTable = {
   name: 'down',
   code: downCode,
-  slots: { weights: { f32: quadsF32, f16: quadsF16 }, sums: { '1': sums1, '8': sums8 }, rows },
-  constants: { WORKGROUP: 64 },
+  slots: {
+    weights: { f32: quadsF32, f16: quadsF16 },
+    sums: { '1': sums1, '8': sums8 },
+    rows,
+    finish: { partials: finishPartials, store: finishStore, add: finishAdd },
+  },
+  constants: { WORKGROUP: 64, SEGMENT: 64 },
 };
 
 export const sumPartials: KernelTable = {
@@ -100,6 +116,9 @@ export const sumPartials: KernelTable = {
 
 /** Batch elements that share one read of a row in the batched variants. */
 export const BATCH_TILE = 8;
+
+/** Rows whose active ones are listed together by the workgroup that computes them (`segment`). */
+export const SEGMENT = 64;
 
 /** How a kernel is cut up on a device. */
 export interface Cut {
@@ -115,8 +134,8 @@ export interface Cut {
  */
 export function defaultCut(traits: Traits): Cut {
   if (traits.software) {
-    if (traits.subgroup >= 8) return { team: 'subgroup', WORKGROUP: 64, ROWS: 16 };
-    return { team: 'lane', WORKGROUP: 16, ROWS: 16 };
+    if (traits.subgroup >= 8) return { team: 'subgroup', WORKGROUP: 64, ROWS: 64 };
+    return { team: 'lane', WORKGROUP: 64, ROWS: 64 };
   }
   if (traits.subgroup >= 8) return { team: 'subgroup', WORKGROUP: 128, ROWS: 4 };
   return { team: 'workgroup', WORKGROUP: 64, ROWS: 1 };

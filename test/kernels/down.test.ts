@@ -80,10 +80,10 @@ describeAdapters('down', (ctx) => {
             return {
               table: down,
               variant: {
-                slots: { weights, sums: String(BATCH_TILE), rows: one.rows },
+                slots: { weights, sums: String(BATCH_TILE), rows: one.rows, finish: 'partials' },
                 constants: { WORKGROUP },
               },
-              params: [rows, base, stride / 4, xStride, s * splits],
+              params: [rows, base, stride / 4, xStride, s * splits, H, 0],
               step: [batch],
               buffers: { ...shared, weights: lab.buffer(stored) },
               grid: [Math.ceil(stride / 4 / WORKGROUP), splits, tiles] as const,
