@@ -16,10 +16,8 @@ struct Step {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> q: array<f32>;
-@group(0) @binding(3) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> values: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
+//@slot fresh
 
 // Lanes side by side on the quads of a head; the workgroup has PARTS such rows of lanes. Both are powers of two.
 const PARTS: u32 = WORKGROUP / LANES;
@@ -38,17 +36,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let dim = params.head_dim;
   let kv_stride = params.kv_heads * QUADS;
   let kv_start = (head / (params.heads / params.kv_heads)) * QUADS;
-  let q_start = b * params.q_stride + head * dim;
   let length = step.position + b + 1u;
   let lane = local % LANES;
   let part = local / LANES;
   for (var d = local; d < QUADS; d += WORKGROUP) {
     var quad = vec4<f32>(0.0);
     for (var k = 0u; k < 4u; k++) {
-      if (d * 4u + k < dim) { quad[k] = q[q_start + d * 4u + k] * params.scale; }
+      if (d * 4u + k < dim) { quad[k] = query_at(b, head, d * 4u + k) * params.scale; }
     }
     query[d] = quad;
   }
+  fresh_begin(head, local);
   workgroupBarrier();
   var best = NONE;
   var total = 0.0;
@@ -59,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (position < length) {
       score = 0.0;
       let start = position * kv_stride + kv_start;
-      for (var d = 0u; d < QUADS; d++) { score += dot(query[d], keys[start + d]); }
+      for (var d = 0u; d < QUADS; d++) { score += dot(query[d], key_at(position, start, d)); }
     }
     scores[local] = score;
     workgroupBarrier();
@@ -82,9 +80,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var l = part; l < here; l += PARTS) {
       let weight = scores[l];
       total += weight;
-      let start = (tile + l) * kv_stride + kv_start + lane;
+      let start = (tile + l) * kv_stride + kv_start;
       for (var k = 0u; k < QUADS_PER_LANE; k++) {
-        if (lane + k * LANES < QUADS) { sums[k] += weight * values[start + k * LANES]; }
+        let d = lane + k * LANES;
+        if (d < QUADS) { sums[k] += weight * value_at(tile + l, start, d); }
       }
     }
     best = new_best;

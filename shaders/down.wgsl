@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let share = (count + groups.y - 1u) / groups.y;
   let end = min(count, (group.y + 1u) * share);
   var sums = sums_zero();
-  for (var i = rows_next(group.y * share); i < end; i = rows_next(i + 1u)) {
+  for (var i = group.y * share; i < end; i++) {
     let row = rows_at(i);
     if (row != ABSENT) {
       sums = sums_add(sums, weight_quad(row * params.quads + c), tile * params.x_stride + rows_out(i));

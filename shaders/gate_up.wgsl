@@ -24,6 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = first + r;
     let row = rows_at(min(i, count - 1u));
     let here = i < count && row != ABSENT;
+    if (team_skips(here)) { continue; }
     var gate = tile_zero();
     var up = tile_zero();
     if (here) {

@@ -25,6 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = first + r;
     let row = rows_at(min(i, count - 1u));
     let here = i < count && row != ABSENT;
+    if (team_skips(here)) { continue; }
     var sum = tile_zero();
     if (here) {
       let weights_at = row * params.row_stride;
@@ -41,5 +42,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
     }
   }
-  put_end(at, first, count);
 }

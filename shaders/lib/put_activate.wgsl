@@ -4,4 +4,3 @@ fn put(b: u32, i: u32, id: u32, value: f32) {
   let a = activate(value);
   out[b * params.out_stride + i] = select(0.0, a, abs(a) > params.threshold && rows_keep(id));
 }
-fn put_end(at: Lane, first: u32, count: u32) {}

@@ -4,4 +4,3 @@
 fn put(b: u32, i: u32, id: u32, value: f32) {
   out[b * params.out_stride + i] = value * gate[b * params.gate_stride + id];
 }
-fn put_end(at: Lane, first: u32, count: u32) {}

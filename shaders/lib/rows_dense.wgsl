@@ -5,4 +5,3 @@ fn rows_at(i: u32) -> u32 { return i; }
 fn rows_out(i: u32) -> u32 { return params.row_base + i; }
 fn rows_id(i: u32) -> u32 { return params.row_base + i; }
 fn rows_keep(id: u32) -> bool { return true; }
-fn rows_next(i: u32) -> u32 { return i; }

@@ -7,4 +7,3 @@ fn rows_at(i: u32) -> u32 { return i; }
 fn rows_out(i: u32) -> u32 { return params.row_base + i; }
 fn rows_id(i: u32) -> u32 { return params.row_base + i; }
 fn rows_keep(id: u32) -> bool { return ((row_mask[id / 32u] >> (id % 32u)) & 1u) == 1u; }
-fn rows_next(i: u32) -> u32 { return i; }

@@ -15,3 +15,5 @@ fn team_lane(at: Lane) -> u32 { return at.lane; }
 fn team_size(at: Lane) -> u32 { return min(at.size, WORKGROUP); }
 fn team_sum(at: Lane, value: f32) -> f32 { return subgroupAdd(value); }
 fn team_sum_4(at: Lane, value: vec4<f32>) -> vec4<f32> { return subgroupAdd(value); }
+// Rows that are not there are passed over; the whole team agrees on which.
+fn team_skips(here: bool) -> bool { return !here; }

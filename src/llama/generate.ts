@@ -3,6 +3,7 @@ import { gpuBytes } from '../gpu/buffers.js';
 import { decodeBytes } from './bytes.js';
 import type { Sampler } from './sample.js';
 import type { LlamaSession, StepStats } from './session.js';
+import type { LlamaWeights } from './weights.js';
 
 export interface GenerateOptions {
   promptIds: ArrayLike<number>;
@@ -90,14 +91,14 @@ export async function generate(
       prefillTokensPerSecond: promptIds.length / seconds,
       decodeTokensPerSecond: steps.length / decodeSeconds,
       millisecondsPerToken: (decodeSeconds * 1000) / Math.max(1, steps.length),
-      ...summarise(session, steps),
+      ...summariseSteps(session.weights, session.strategy, steps),
       gpuBytes: gpuBytes(session.device),
       stoppedBy,
     },
   };
 }
 
-type Averages = Pick<
+export type StepAverages = Pick<
   GenerateStats,
   | 'activeRows'
   | 'changedShare'
@@ -109,7 +110,12 @@ type Averages = Pick<
   | 'readbacksPerToken'
 >;
 
-function summarise(session: LlamaSession, steps: readonly StepStats[]): Averages {
+/** Averages over decode steps of one strategy. */
+export function summariseSteps(
+  weights: LlamaWeights,
+  strategy: LlamaSession['strategy'],
+  steps: readonly StepStats[],
+): StepAverages {
   const count = Math.max(1, steps.length);
   const mean = (value: (step: StepStats) => number) =>
     steps.reduce((sum, step) => sum + value(step), 0) / count;
@@ -119,7 +125,7 @@ function summarise(session: LlamaSession, steps: readonly StepStats[]): Averages
   const active = total((u) => u.active);
   const counted = steps.length > 0 && steps.every((step) => step.active !== null);
   const activeRows = counted
-    ? session.weights.layers.map((_, l) => mean((step) => (step.active as number[])[l]))
+    ? weights.layers.map((_, l) => mean((step) => (step.active as number[])[l]))
     : null;
   return {
     activeRows,
@@ -127,7 +133,7 @@ function summarise(session: LlamaSession, steps: readonly StepStats[]): Averages
     writesShare: active > 0 ? total((u) => u.writes) / active : null,
     copiedBytesPerToken: total((u) => u.bytes) / count,
     minimumBytesPerToken: total((u) => u.minimumBytes) / count,
-    weightBytesPerToken: decodeBytes(session.weights, session.strategy === 'dense' ? null : activeRows),
+    weightBytesPerToken: decodeBytes(weights, strategy === 'dense' ? null : activeRows),
     submitsPerToken: mean((step) => step.submits),
     readbacksPerToken: mean((step) => step.readbacks),
   };

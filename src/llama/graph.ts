@@ -25,7 +25,8 @@ interface SmallOp {
 interface LayerOps {
   norm: SmallOp;
   qkv: RowOp;
-  rope: SmallOp;
+  /** Batched graphs only: attention of a single token turns it itself. */
+  rope?: SmallOp;
   attention: SmallOp;
   output: RowOp;
   mlpNorm: SmallOp;
@@ -112,13 +113,17 @@ export class LlamaGraph {
       mixedStride,
       f32Bits(1 / Math.sqrt(config.headDim)),
     ]);
-    const headShape = { constants: attentionConstants(config.headDim) };
+    const headShape = {
+      slots: { fresh: batched ? 'cached' : 'turned' },
+      constants: attentionConstants(config.headDim),
+    };
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
       const { step, qkv } = this;
+      const { turns } = weights;
       const keys = cache.keys[l];
       const values = cache.values[l];
-      const turned = { params: ropeParams, step, turns: weights.turns, qkv, keys, values };
-      const attended = { params: attentionParams, step, q: qkv, keys, values, out: this.mixed };
+      const turned = { params: ropeParams, step, turns, qkv, keys, values };
+      const attended = { params: attentionParams, step, q: qkv, keys, values, turns, out: this.mixed };
       return {
         norm: this.makeNorm(layer.inputNorm),
         qkv: new RowOp(memory, {
@@ -128,7 +133,9 @@ export class LlamaGraph {
           xStride: this.xStride,
           outStride: qkvStride,
         }),
-        rope: this.small(rope, turned, (batch) => [Math.ceil((heads * config.headDim) / 2 / 64), batch, 1]),
+        rope: batched
+          ? this.small(rope, turned, (batch) => [Math.ceil((heads * config.headDim) / 2 / 64), batch, 1])
+          : undefined,
         attention: this.small(attention, attended, (batch) => [config.heads, batch, 1], headShape),
         output: new RowOp(memory, {
           ...linear,
@@ -192,7 +199,7 @@ export class LlamaGraph {
       count: (config.heads + 2 * config.kvHeads) * config.headDim,
       batch,
     });
-    run(pass, ops.rope, batch);
+    if (ops.rope) run(pass, ops.rope, batch);
     run(pass, ops.attention, batch);
     ops.output.encode(pass, { step, x: mixed, out: this.x, count: config.hiddenSize, batch });
     run(pass, ops.mlpNorm, batch);

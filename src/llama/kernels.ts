@@ -1,5 +1,7 @@
 import attentionCode from '../../shaders/attention.wgsl';
 import embedCode from '../../shaders/embed.wgsl';
+import freshCached from '../../shaders/lib/fresh_cached.wgsl';
+import freshTurned from '../../shaders/lib/fresh_turned.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import rmsNormCode from '../../shaders/rms_norm.wgsl';
 import ropeCode from '../../shaders/rope.wgsl';
@@ -25,7 +27,7 @@ export const rope: KernelTable = { name: 'rope', code: ropeCode, slots: {}, cons
 export const attention: KernelTable = {
   name: 'attention',
   code: attentionCode,
-  slots: {},
+  slots: { fresh: { cached: freshCached, turned: freshTurned } },
   constants: { WORKGROUP: 64, QUADS: 16, LANES: 16 },
 };
 

@@ -101,8 +101,7 @@ export class LlamaSession {
       weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
     this.cache = { keys: make('keys'), values: make('values') };
     this.decode = this.graph(1);
-    const { counts } = this.decode.layers[0].mlp;
-    this.readback = new Readback(device, config.vocabSize * 4 + config.layers * counts.bytes);
+    this.readback = new Readback(device, (config.vocabSize + config.layers) * 4);
   }
 
   /** Tokens in the cache. */
@@ -192,10 +191,10 @@ export class LlamaSession {
     this.device.queue.submit([commands]);
     stats.submits++;
     const { vocabSize, layers } = this.weights.config;
-    const counts = this.strategy === 'indexed' ? layers * this.decode.layers[0].mlp.counts.bytes : 0;
+    const counts = this.strategy === 'indexed' ? layers * 4 : 0;
     const read = await this.readback.read(vocabSize * 4 + counts);
     stats.readbacks++;
-    if (counts > 0) stats.active = sumOfEach(new Uint32Array(read, vocabSize * 4), layers);
+    if (counts > 0) stats.active = [...new Uint32Array(read, vocabSize * 4, layers)];
     this.at++;
     this.lastStep = stats;
     return new Float32Array(read, 0, vocabSize);
@@ -279,11 +278,10 @@ export class LlamaSession {
     graph.encodeEmbed(pass, 1);
     graph.layers.forEach(({ mlp }, l) => {
       graph.encodeAttention(pass, l, 1);
-      if (this.strategy === 'dense') {
-        mlp.encodeGate(pass, run);
-        mlp.encodeDense(pass, run);
-      } else {
-        mlp.encodeGateAndList(pass, run);
+      mlp.encodeGate(pass, run);
+      if (this.strategy === 'dense') mlp.encodeDense(pass, run);
+      else {
+        mlp.encodeCompact(pass);
         mlp.encodeIndexed(pass, run);
       }
     });
@@ -298,9 +296,8 @@ export class LlamaSession {
     const { vocabSize } = this.weights.config;
     this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
     if (this.strategy === 'indexed') {
-      this.decode.layers.forEach(({ mlp: { counts } }, l) => {
-        const to = vocabSize * 4 + l * counts.bytes;
-        this.readback.encodeCopy(encoder, counts.buffer, counts.offset, to, counts.bytes);
+      this.decode.layers.forEach(({ mlp }, l) => {
+        this.readback.encodeCopy(encoder, mlp.list, 0, vocabSize * 4 + l * 4, 4);
       });
     }
     return encoder.finish();
@@ -362,12 +359,4 @@ export class LlamaSession {
       }
     }
   }
-}
-
-/** The sum of each of `parts` equal parts. */
-function sumOfEach(values: Uint32Array, parts: number): number[] {
-  const size = values.length / parts;
-  return Array.from({ length: parts }, (_, p) => {
-    return values.subarray(p * size, (p + 1) * size).reduce((sum, value) => sum + value, 0);
-  });
 }

@@ -17,7 +17,6 @@ import finishStore from '../../shaders/lib/finish_store.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
-import putSegment from '../../shaders/lib/put_segment.wgsl';
 import putStore from '../../shaders/lib/put_store.wgsl';
 import quadsF16 from '../../shaders/lib/quads_f16.wgsl';
 import quadsF32 from '../../shaders/lib/quads_f32.wgsl';
@@ -26,7 +25,6 @@ import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsMasked from '../../shaders/lib/rows_masked.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
-import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1 from '../../shaders/lib/sums_1.wgsl';
@@ -56,7 +54,6 @@ const rows = {
   masked: rowsMasked,
   packed: rowsPacked,
   indexed: rowsIndexed,
-  segments: rowsSegments,
 };
 const bias = { none: biasNone, row: biasRow };
 const activation = {
@@ -83,16 +80,16 @@ export const linear: KernelTable = {
     rows,
     bias,
     activation,
-    put: { store: putStore, add: putAdd, activate: putActivate, gated: putGated, segment: putSegment },
+    put: { store: putStore, add: putAdd, activate: putActivate, gated: putGated },
   },
-  constants: { WORKGROUP: 64, ROWS: 64, SEGMENT: 64 },
+  constants: { WORKGROUP: 64, ROWS: 64 },
 };
 
 export const gateUp: KernelTable = {
   name: 'gate_up',
   code: gateUpCode,
   slots: { params, team, tile, dot, rows, bias, activation },
-  constants: { WORKGROUP: 64, ROWS: 64, SEGMENT: 64 },
+  constants: { WORKGROUP: 64, ROWS: 64 },
 };
 
 export const down: KernelTable = {
@@ -104,7 +101,7 @@ export const down: KernelTable = {
     rows,
     finish: { partials: finishPartials, store: finishStore, add: finishAdd },
   },
-  constants: { WORKGROUP: 64, SEGMENT: 64 },
+  constants: { WORKGROUP: 64 },
 };
 
 export const sumPartials: KernelTable = {
@@ -117,9 +114,6 @@ export const sumPartials: KernelTable = {
 /** Batch elements that share one read of a row in the batched variants. */
 export const BATCH_TILE = 8;
 
-/** Rows whose active ones are listed together by the workgroup that computes them (`segment`). */
-export const SEGMENT = 64;
-
 /** How a kernel is cut up on a device. */
 export interface Cut {
   team: Team;
@@ -129,14 +123,12 @@ export interface Cut {
 }
 
 /**
- * The default cut of row kernels. Measured on this project's machines (see bench): a subgroup a row on lavapipe, a lane
- * a row on SwiftShader, where subgroups of 4 lanes and barriers are slow; GPUs want coalesced lanes over a row.
+ * The default cut of row kernels, measured on this project's machines: a subgroup a row on lavapipe, a lane a row on
+ * SwiftShader, where subgroups of 4 lanes and barriers are slow; both pay for every workgroup, so they get few. GPUs
+ * want coalesced lanes over a row.
  */
 export function defaultCut(traits: Traits): Cut {
-  if (traits.software) {
-    if (traits.subgroup >= 8) return { team: 'subgroup', WORKGROUP: 64, ROWS: 64 };
-    return { team: 'lane', WORKGROUP: 64, ROWS: 64 };
-  }
+  if (traits.software) return { team: traits.subgroup >= 8 ? 'subgroup' : 'lane', WORKGROUP: 64, ROWS: 64 };
   if (traits.subgroup >= 8) return { team: 'subgroup', WORKGROUP: 128, ROWS: 4 };
   return { team: 'workgroup', WORKGROUP: 64, ROWS: 1 };
 }

@@ -18,7 +18,7 @@ export interface RowOpOptions {
   bias?: StoredRows;
   activation?: ActivationChoice;
   /** What happens to a result; only `linear` has the choice. */
-  put?: 'store' | 'add' | 'activate' | 'gated' | 'segment';
+  put?: 'store' | 'add' | 'activate' | 'gated';
   /** |act| must exceed it (put `activate`); negative keeps all. */
   threshold?: number;
   /** Strides in values. */
@@ -38,8 +38,6 @@ export interface RowOpRun {
   gate?: GPUBuffer;
   list?: GPUBuffer | Region;
   mask?: GPUBuffer | Region;
-  /** Where put `segment` lists the active rows. */
-  segments?: GPUBuffer;
   /** Rows to cover: of a list at most so many. Dense ops cover their shards. */
   count: number;
   batch: number;
@@ -113,7 +111,6 @@ export class RowOp {
         gate: run.gate,
         row_list: run.list,
         row_mask: run.mask,
-        segments: run.segments,
       }),
     );
     this.bound = { run, groups };
@@ -128,7 +125,6 @@ export function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
     a.out === b.out &&
     a.gate === b.gate &&
     a.list === b.list &&
-    a.segments === b.segments &&
     a.mask === b.mask
   );
 }

@@ -1,14 +1,13 @@
-import { type BufferGroup, roundUp } from '../gpu/buffers.js';
+import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import type { Scratch } from '../gpu/scratch.js';
-import { traitsOf } from '../gpu/traits.js';
 import type { DevicePool } from '../pool/device-pool.js';
 import { compact, maskValues } from '../slab/kernels.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import { DownOp } from './down-op.js';
-import { defaultCut, type RowsMode, SEGMENT } from './kernels.js';
-import { RowOp, type RowOpOptions, slabRows, type StoredRows } from './row-op.js';
+import type { RowsMode } from './kernels.js';
+import { RowOp, slabRows, type StoredRows } from './row-op.js';
 
 /** A gated layer whose mask is found by its own gate, which is computed for all rows. */
 export interface ThresholdLayerParts {
@@ -49,20 +48,16 @@ export interface LayerRun {
 
 /** Encodes the pieces of a threshold (or exact) layer; the caller puts them in order for its strategy. */
 export class ThresholdLayer {
-  /** Where the counts of active rows are after `encodeGateAndList`: their sum is the layer's. */
-  readonly counts: { buffer: GPUBuffer; offset: number; bytes: number };
   /** N bits: the active rows of the last `encodeMask`. */
   readonly mask: GPUBuffer;
   private readonly parts: ThresholdLayerParts;
   private readonly scratch: LayerScratch;
-  /** The active rows of the last `encodeGateAndList`: [count, 0, 0, 0, ids], or by segments. */
-  private readonly list: GPUBuffer;
+  /** The active rows of the last `encodeCompact`: [count, 0, 0, 0, ids]. */
+  readonly list: GPUBuffer;
   private readonly gateOp: RowOp;
-  /** A gate whose own workgroups list what is active; without it `compact` does so after them. */
-  private readonly listOp?: RowOp;
   private readonly ways = new Map<RowsMode, { up: RowOp; down: DownOp }>();
   private readonly memory: BufferGroup;
-  private readonly compactOp?: { kernel: Kernel; group: GPUBindGroup };
+  private readonly compactOp: { kernel: Kernel; group: GPUBindGroup };
   private readonly maskOp: { kernel: Kernel; group: GPUBindGroup };
 
   constructor(memory: BufferGroup, parts: ThresholdLayerParts, scratch: LayerScratch) {
@@ -71,7 +66,7 @@ export class ThresholdLayer {
     this.memory = memory;
     this.parts = parts;
     this.scratch = scratch;
-    const gateOptions: RowOpOptions = {
+    this.gateOp = new RowOp(memory, {
       rows: gate.field('weight'),
       mode: 'dense',
       bias: gate.fields.get('bias'),
@@ -81,27 +76,14 @@ export class ThresholdLayer {
       xStride: scratch.xStride,
       outStride: scratch.gateStride,
       batched: scratch.maxBatch > 1,
-    };
-    this.gateOp = new RowOp(memory, gateOptions);
-    const whole = gate.field('weight').shards.length === 1 && pool.field('up').shards.length === 1;
-    const segmented = whole && scratch.maxBatch === 1 && defaultCut(traitsOf(device)).ROWS === SEGMENT;
-    if (segmented) {
-      const segments = Math.ceil(pool.rows / SEGMENT);
-      this.listOp = new RowOp(memory, { ...gateOptions, put: 'segment' });
-      this.list = memory.storage('active rows', segments * (SEGMENT + 1) * 4);
-      this.counts = { buffer: this.list, offset: segments * SEGMENT * 4, bytes: segments * 4 };
-    } else {
-      this.list = memory.storage('active rows', 16 + 4 * pool.rows);
-      this.counts = { buffer: this.list, offset: 0, bytes: 4 };
-    }
+    });
+    this.list = memory.storage('active rows', 16 + 4 * pool.rows);
     this.mask = memory.storage('active mask', Math.ceil(pool.rows / 32) * 4);
     const values = scratch.gate;
     const toMask = kernel(device, maskValues);
-    const params = memory.uniform('mask params', [pool.rows, pool.rows]);
-    if (!this.listOp) {
-      const toList = kernel(device, compact, { slots: { active: 'values' } });
-      this.compactOp = { kernel: toList, group: toList.bind({ params, values, list: this.list }) };
-    }
+    const params = memory.uniform('compact params', [pool.rows, pool.rows]);
+    const toList = kernel(device, compact, { slots: { active: 'values' } });
+    this.compactOp = { kernel: toList, group: toList.bind({ params, values, list: this.list }) };
     this.maskOp = { kernel: toMask, group: toMask.bind({ params, values, mask: this.mask }) };
   }
 
@@ -119,22 +101,14 @@ export class ThresholdLayer {
     this.encodeWay(pass, 'dense', run, this.rows);
   }
 
-  /** `encodeGate`, and the list of active rows, which stays on the device. Batch 1. */
-  encodeGateAndList(pass: GPUComputePassEncoder, run: LayerRun): void {
-    if (this.listOp) {
-      const { step, x, batch } = run;
-      const { gate: out } = this.scratch;
-      this.listOp.encode(pass, { step, x, out, segments: this.list, count: this.rows, batch });
-    } else if (this.compactOp) {
-      this.encodeGate(pass, run);
-      encodeDispatch(pass, { ...this.compactOp, grid: [1, 1, 1] });
-    }
+  /** The list of active rows, on the device. Batch 1. */
+  encodeCompact(pass: GPUComputePassEncoder): void {
+    encodeDispatch(pass, { ...this.compactOp, grid: [1, 1, 1] });
   }
 
   /** Up and down over the listed rows of the pool, however many: a static grid that leaves early. */
   encodeIndexed(pass: GPUComputePassEncoder, run: LayerRun): void {
-    if (!this.listOp) this.encodeWay(pass, 'indexed', run, this.rows, this.list);
-    else this.encodeWay(pass, 'segments', run, roundUp(this.rows, SEGMENT), this.list);
+    this.encodeWay(pass, 'indexed', run, this.rows, this.list);
   }
 
   /** The mask of active rows, to be read back. Batch 1. */

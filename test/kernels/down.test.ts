@@ -1,4 +1,4 @@
-import { it } from 'vitest';
+import { expect, it } from 'vitest';
 import { down as twin } from '../../shaders/down.js';
 import { sumPartials as sumTwin } from '../../shaders/sum_partials.js';
 import { roundUp } from '../../src/gpu/buffers.js';
@@ -140,4 +140,46 @@ describeAdapters('sum_partials', (ctx) => {
       }),
     );
   });
+});
+
+describeAdapters('down in one pass', (ctx) => {
+  const H = 20;
+  it.for(['store', 'add'] as const)('finish %s, eight of the batch at once', (finish) =>
+    useLab(ctx.device, async (lab) => {
+      const batch = 9;
+      const random = source(7);
+      const D = randomValues(random, N * H);
+      const a = randomValues(random, batch * N);
+      const bias = randomValues(random, H);
+      const before = randomValues(random, 16 * H);
+      const every = Array.from({ length: N }, (_, i) => i);
+      const out = lab.buffer(before);
+      const activations = new Float32Array(16 * N).fill(Number.NaN);
+      activations.set(a);
+      lab.run({
+        table: down,
+        variant: {
+          slots: { weights: 'f32', sums: '8', rows: 'dense', finish },
+          constants: { WORKGROUP: 8 },
+        },
+        params: [N, 0, H / 4, N, 0, H, H],
+        step: [batch],
+        buffers: {
+          weights: lab.buffer(storeRows([D], H, every, 'f32')),
+          a: lab.buffer(activations),
+          out,
+          bias: lab.buffer(bias),
+        },
+        grid: [1, 1, 2],
+      });
+      const got = new Float32Array((await lab.read(out)).buffer);
+      const terms = every.map((id) => ({ row: id, column: id }));
+      const want = twin({ H, columns: N, terms, splits: 1, D, a });
+      for (let i = 0; i < got.length; i++) {
+        const sum = want[i] + bias[i % H] + (finish === 'add' ? before[i] : 0);
+        if (i < batch * H) expect(Math.abs(got[i] - sum)).toBeLessThan(1e-4);
+        else expect(got[i]).toBe(before[i]);
+      }
+    }),
+  );
 });

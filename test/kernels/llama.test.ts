@@ -219,7 +219,7 @@ describeAdapters('attention', (ctx) => {
         };
         lab.run({
           table: attention,
-          variant: { constants: attentionConstants(dim, WORKGROUP) },
+          variant: { slots: { fresh: 'cached' }, constants: attentionConstants(dim, WORKGROUP) },
           params: [heads, kvHeads, dim, qStride, outStride, f32Bits(scale)],
           step: [batch, position],
           buffers: {
@@ -241,6 +241,67 @@ describeAdapters('attention', (ctx) => {
       }),
     );
   });
+});
+
+describeAdapters('attention that turns its own token', (ctx) => {
+  it.for([
+    ['4/4', 64, 0],
+    ['4/2', 20, 70],
+    ['6/1', 10, 200],
+    ['4/2', 80, 63],
+  ] as const)('heads %s of %d at position %d', ([groups, dim, position]) =>
+    useLab(ctx.device, async (lab) => {
+      const [heads, kvHeads] = groups.split('/').map(Number);
+      const random = source(dim);
+      const frequencies = frequenciesOf(dim / 2);
+      const qkv = randomValues(random, (heads + 2 * kvHeads) * dim);
+      const past = [0, 1].map(() => randomValues(random, position * kvHeads * dim));
+      const turns = new Float32Array((position + 1) * dim).fill(Number.NaN);
+      frequencies.forEach((frequency, d) => {
+        turns[position * dim + 2 * d] = Math.cos(position * frequency);
+        turns[position * dim + 2 * d + 1] = Math.sin(position * frequency);
+      });
+      const cachedDim = roundUp(dim, 4);
+      // The past is there; this token's place is poisoned, to be written and never read.
+      const cache = (data: Float32Array) => {
+        const all = new Float32Array((position + 2) * kvHeads * cachedDim).fill(Number.NaN);
+        all.fill(0, 0, position * kvHeads * cachedDim);
+        for (let r = 0; r < position * kvHeads; r++)
+          all.set(data.subarray(r * dim, (r + 1) * dim), r * cachedDim);
+        return lab.buffer(all);
+      };
+      const [keys, values] = past.map(cache);
+      const out = lab.poisoned(heads * dim + 3);
+      const scale = Math.fround(1 / Math.sqrt(dim));
+      lab.run({
+        table: attention,
+        variant: { slots: { fresh: 'turned' }, constants: attentionConstants(dim) },
+        params: [heads, kvHeads, dim, qkv.length, heads * dim, f32Bits(scale)],
+        step: [1, position],
+        buffers: { q: lab.buffer(qkv), keys, values, turns: lab.buffer(turns), out },
+        grid: [heads, 1, 1],
+      });
+      const turned = ropeTwin(qkv, position, frequencies);
+      const newKeys = turned.slice(heads * dim, (heads + kvHeads) * dim);
+      const newValues = qkv.slice((heads + kvHeads) * dim);
+      const input = { heads, kvHeads, dim, position, scale, q: turned.slice(0, heads * dim) };
+      const allKeys = [...past[0], ...newKeys];
+      const allValues = [...past[1], ...newValues];
+      const want = attentionTwin({ ...input, keys: allKeys, values: allValues });
+      const bound = attentionTwin({ ...input, keys: allKeys, values: allValues.map(Math.abs) });
+      const size = bound.map((v) => v * (1 + scale * dim));
+      new Expected(heads * dim + 3).setRows(want, size, heads * dim, heads * dim).check(await lab.read(out));
+      const cached = [keys, values].map(async (buffer) => new Float32Array((await lab.read(buffer)).buffer));
+      const [gotKeys, gotValues] = await Promise.all(cached);
+      for (let c = 0; c < kvHeads * dim; c++) {
+        const at = (position * kvHeads + Math.floor(c / dim)) * cachedDim + (c % dim);
+        expect(Math.abs(gotKeys[at] - newKeys[c])).toBeLessThan(1e-5);
+        expect(gotValues[at]).toBe(newValues[c]);
+      }
+      // Nothing beyond this position is written.
+      expect(gotKeys[(position + 1) * kvHeads * cachedDim]).toBeNaN();
+    }),
+  );
 });
 
 describe("the twin's rope", () => {
