@@ -1,5 +1,5 @@
-// Causal attention of each query over the cache, online softmax over tiles of WORKGROUP positions: a lane first scores
-// one position of the tile, then takes one quad of the head's dimensions over every PARTS-th position of it.
+// Causal attention of each query over the cache, online softmax over tiles of TILE positions: lanes first score whole
+// positions of the tile, then take one quad of the head's dimensions over every PARTS-th position of it.
 // Method: Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
 // A cached head is QUADS quads: its dimensions, padded to a multiple of 4. Grid: x = heads; y = batch.
 struct Params {
@@ -22,11 +22,10 @@ struct Step {
 // Lanes side by side on the quads of a head; the workgroup has PARTS such rows of lanes. Both are powers of two.
 const PARTS: u32 = WORKGROUP / LANES;
 const QUADS_PER_LANE: u32 = (QUADS + LANES - 1u) / LANES;
-const MAXIMA: u32 = 8u;
 const NONE: f32 = -3.0e38;
 var<workgroup> query: array<vec4<f32>, QUADS>;
-var<workgroup> scores: array<f32, WORKGROUP>;
-var<workgroup> maxima: array<f32, MAXIMA>;
+var<workgroup> scores: array<f32, TILE>;
+var<workgroup> maxima: array<f32, WORKGROUP>;
 var<workgroup> sums_of_parts: array<vec4<f32>, WORKGROUP>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -36,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let dim = params.head_dim;
   let kv_stride = params.kv_heads * QUADS;
   let kv_start = (head / (params.heads / params.kv_heads)) * QUADS;
-  let length = step.position + b + 1u;
+  let length = cached_length(b);
   let lane = local % LANES;
   let part = local / LANES;
   for (var d = local; d < QUADS; d += WORKGROUP) {
@@ -48,52 +47,51 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   fresh_begin(head, local);
   workgroupBarrier();
-  var best = NONE;
+  // What is not in the cache yet comes first.
+  var best = fresh_score();
   var total = 0.0;
   var sums = array<vec4<f32>, QUADS_PER_LANE>();
-  for (var tile = 0u; tile < length; tile += WORKGROUP) {
-    let position = tile + local;
-    var score = NONE;
-    if (position < length) {
-      score = 0.0;
-      let start = position * kv_stride + kv_start;
-      for (var d = 0u; d < QUADS; d++) { score += dot(query[d], key_at(position, start, d)); }
+  if (part == 0u) {
+    total = fresh_weight();
+    for (var k = 0u; k < QUADS_PER_LANE; k++) { sums[k] = fresh_value_at(lane + k * LANES); }
+  }
+  for (var tile = 0u; tile < length; tile += TILE) {
+    let here = min(TILE, length - tile);
+    var most = NONE;
+    for (var l = local; l < here; l += WORKGROUP) {
+      let start = (tile + l) * kv_stride + kv_start;
+      var score = 0.0;
+      for (var d = 0u; d < QUADS; d++) { score += dot(query[d], keys[start + d]); }
+      scores[l] = score;
+      most = max(most, score);
     }
-    scores[local] = score;
-    workgroupBarrier();
-    // The largest in two steps: one lane adding up all of them would keep the rest waiting.
-    if (local < MAXIMA) {
-      var most = NONE;
-      for (var l = local; l < WORKGROUP; l += MAXIMA) { most = max(most, scores[l]); }
-      maxima[local] = most;
-    }
+    maxima[local] = most;
     workgroupBarrier();
     var new_best = best;
-    for (var l = 0u; l < MAXIMA; l++) { new_best = max(new_best, maxima[l]); }
-    // Each lane weighs its own position once, so that no exponential is taken twice.
-    scores[local] = select(0.0, exp(score - new_best), position < length);
+    for (var l = 0u; l < WORKGROUP; l++) { new_best = max(new_best, maxima[l]); }
+    // Each lane weighs its own positions once, so that no exponential is taken twice.
+    for (var l = local; l < here; l += WORKGROUP) { scores[l] = exp(scores[l] - new_best); }
     workgroupBarrier();
     let shrink = exp(best - new_best);
     total *= shrink;
     for (var k = 0u; k < QUADS_PER_LANE; k++) { sums[k] *= shrink; }
-    let here = min(WORKGROUP, length - tile);
     for (var l = part; l < here; l += PARTS) {
       let weight = scores[l];
       total += weight;
       let start = (tile + l) * kv_stride + kv_start;
       for (var k = 0u; k < QUADS_PER_LANE; k++) {
         let d = lane + k * LANES;
-        if (d < QUADS) { sums[k] += weight * value_at(tile + l, start, d); }
+        if (d < QUADS) { sums[k] += weight * values[start + d]; }
       }
     }
     best = new_best;
     workgroupBarrier();
   }
   // Lanes of one part share their total; the first of each hands it on.
-  if (lane == 0u) { scores[part] = total; }
+  if (lane == 0u) { maxima[part] = total; }
   workgroupBarrier();
   total = 0.0;
-  for (var p = 0u; p < PARTS; p++) { total += scores[p]; }
+  for (var p = 0u; p < PARTS; p++) { total += maxima[p]; }
   for (var k = 0u; k < QUADS_PER_LANE; k++) {
     sums_of_parts[local] = sums[k];
     workgroupBarrier();

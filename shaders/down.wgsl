@@ -1,16 +1,18 @@
 // partials[s, b, c] = sum over split s of the rows of a[b, i] · D[row(i), c], where row(i) is stored as a row of D.
-// Lanes own one quad of columns each, so that a row is read coalesced; splits are added by sum_partials,
-// unless there is only one.
-// Strides are in quads (of weights: four values in their dtype; of partials: vec4<f32>).
-// Grid: x = column quads / WORKGROUP; y = splits; z = batch / BATCH_TILE.
+// Lanes own the columns of VECTORS stored vectors (or words) each, so that a row is read coalesced; splits are added by
+// sum_partials, unless there is only one.
+// Grid: x = units of a row / (WORKGROUP · VECTORS); y = splits; z = batch / BATCH_TILE.
 struct Params {
   rows: u32,        // rows of this shard
   row_base: u32,    // id of the shard's first row
-  quads: u32,       // of a stored row, and of a partial row
+  quads: u32,       // of columns; the stride of a partial row, in vec4<f32>
   x_stride: u32,    // of a, in f32
   first_split: u32, // of this shard
   columns: u32,     // of out
   out_stride: u32,  // of out, in f32
+  row_stride: u32,  // of a stored row, in vectors of 16 bytes
+  dot_units: u32,   // of a row's values: vectors, or words where the dtype is taken so
+  value_vectors: u32, // of a row's values; scales, where the dtype has them, follow
 }
 struct Step {
   batch: u32,
@@ -18,7 +20,8 @@ struct Step {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(3) var<storage, read> a: array<f32>;
-//@slot weights
+//@slot quads
+//@slot dtype
 //@slot sums
 //@slot rows
 //@slot finish
@@ -26,21 +29,26 @@ struct Step {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-  let c = group.x * WORKGROUP + local;
-  if (c >= params.quads) { return; }
+  let v = (group.x * WORKGROUP + local) * VECTORS;
+  if (v >= params.dot_units) { return; }
   let tile = group.z * BATCH_TILE;
-  let count = rows_count();
-  let share = (count + groups.y - 1u) / groups.y;
-  let end = min(count, (group.y + 1u) * share);
   var sums = sums_zero();
-  for (var i = group.y * share; i < end; i++) {
-    let row = rows_at(i);
-    if (row != ABSENT) {
-      sums = sums_add(sums, weight_quad(row * params.quads + c), tile * params.x_stride + rows_out(i));
+  let spans = spans_of(group.y, groups.y);
+  for (var s = spans.x; s < spans.y; s++) {
+    let span = span_at(s, groups.y);
+    for (var i = span.x; i < span.y; i++) {
+      let row = rows_at(i);
+      if (row != ABSENT) {
+        let part = row * params.row_stride;
+        sums = sums_add(sums, part, v, part_scale(part), tile * params.x_stride + rows_out(i));
+      }
     }
   }
   let split = params.first_split + group.y;
   for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
-    finish(split, tile + b, c, sums_at(sums, b));
+    for (var k = 0u; k < VECTORS; k++) {
+      let quads = sums_quads(sums, b, k);
+      for (var q = 0u; q < QUADS; q++) { finish(split, tile + b, (v + k) * QUADS + q, quads_at(quads, q)); }
+    }
   }
 }

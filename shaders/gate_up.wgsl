@@ -3,12 +3,13 @@
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 //@slot team
+//@slot quads
+//@slot x
+//@slot dtype
 //@slot tile
-//@slot dot
 //@slot rows
 //@slot bias
 //@slot activation
@@ -20,29 +21,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let count = rows_count();
   // A static grid covers more rows than a list may hold: what lies beyond leaves at once.
   if (first >= count) { return; }
-  for (var r = team_first(at); r < ROWS; r += team_step(at)) {
+  for (var r = team_first(at) * TILE_ROWS; r < ROWS; r += team_step(at) * TILE_ROWS) {
     let i = first + r;
-    let row = rows_at(min(i, count - 1u));
-    let here = i < count && row != ABSENT;
-    if (team_skips(here)) { continue; }
+    // Among the rows of a list, a tile of one can pass over those of other shards.
+    if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
+    let gate_parts = tile_parts(i, count);
+    let up_parts = gate_parts + Parts(params.part_stride);
+    let x_at = tile * params.x_stride;
     var gate = tile_zero();
     var up = tile_zero();
-    if (here) {
-      let gate_at = row * params.row_stride;
-      let up_at = gate_at + params.dot_vectors;
-      let x_at = tile * params.x_stride;
-      for (var v = team_lane(at); v < params.dot_vectors; v += team_size(at)) {
-        gate = tile_add(gate, weights[gate_at + v], x_at + v * QUADS);
-        up = tile_add(up, weights[up_at + v], x_at + v * QUADS);
-      }
+    for (var v = team_lane(at); v < params.dot_units; v += team_size(at)) {
+      gate = tile_add(gate, gate_parts, v, x_at + v * QUADS);
+      up = tile_add(up, up_parts, v, x_at + v * QUADS);
     }
     gate = tile_total(at, gate);
     up = tile_total(at, up);
-    if (here && team_lane(at) == 0u) {
+    for (var k = team_lane(at); k < TILE_ROWS && i + k < count; k += team_size(at)) {
+      let row = rows_at(i + k);
+      if (row == ABSENT) { continue; }
       let biases = row_bias(row);
+      let gate_scale = part_scale(tile_row(gate_parts, k));
+      let up_scale = part_scale(tile_row(up_parts, k));
       for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
-        let value = activate(tile_at(gate, b) + biases.x) * (tile_at(up, b) + biases.y);
-        out[(tile + b) * params.out_stride + rows_out(i)] = select(0.0, value, rows_keep(rows_id(i)));
+        let value = activate(gate_scale * tile_at(gate, k, b) + biases.x) * (up_scale * tile_at(up, k, b) + biases.y);
+        out[(tile + b) * params.out_stride + rows_out(i + k)] = select(0.0, value, rows_keep(rows_id(i + k)));
       }
     }
   }

@@ -25,6 +25,6 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
   for (var s = 0u; s < params.splits; s++) { sum += partials[(s * step.batch + b) * params.stride + quad]; }
   for (var k = 0u; k < 4u; k++) {
     let c = quad * 4u + k;
-    if (c < params.columns) { put_sum(b * params.out_stride + c, sum[k] + bias[c]); }
+    if (c < params.columns) { put_sum(b * params.out_stride + c, c, sum[k] + bias[c]); }
   }
 }

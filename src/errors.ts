@@ -35,6 +35,9 @@ export class DeviceLostError extends PairslabError {}
 /** No WebGPU adapter fits what was asked for. */
 export class AdapterError extends PairslabError {}
 
+/** A saved tuning is corrupt, hostile, or of another adapter. */
+export class TuningError extends PairslabError {}
+
 /** A model file is truncated, inconsistent or hostile. */
 export class ModelFormatError extends PairslabError {}
 

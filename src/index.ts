@@ -3,23 +3,29 @@ export { createBuffer, destroyBuffer, gpuBytes } from './gpu/buffers.js';
 export { finished, readBuffer } from './gpu/readback.js';
 export { setWaiter, waitFor, type Waiter } from './gpu/wait.js';
 export type { MatrixData, StoredDtype } from './gpu/layout.js';
+export { type Costs, setTuning, type TunedEntry, type Tuning, tuningOf } from './gpu/tuning.js';
 export * from './mask/index.js';
 export * from './plan/index.js';
-export { DevicePool, type FieldSpec, type PoolOptions } from './pool/device-pool.js';
+export { DevicePool, type FieldSpec, type MatrixQuantization, type PoolOptions } from './pool/device-pool.js';
+export type { QuantizationError } from './quantize.js';
 export {
   type ActiveDownView,
   Slab,
+  type SlabDtype,
   type SlabOptions,
   type SlabView,
   type UpdateOptions,
   type UpdateStats,
 } from './slab/slab.js';
+export * from './tune/index.js';
 export { type Settings, settings } from './settings.js';
 export type { Activation } from './mlp/activation.js';
+export { type Compute, COMPUTES } from './mlp/compute.js';
 export {
   type EncodeStep,
   SparseMLP,
   type SparseMLPOptions,
   type SparseMLPWeights,
 } from './mlp/sparse-mlp.js';
+export type { Estimates, Explanation, FixedStrategy, StepShape } from './mlp/cost-model.js';
 export { STRATEGIES, type Strategy } from './mlp/strategy.js';

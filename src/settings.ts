@@ -2,12 +2,12 @@ import { OptionError } from './errors.js';
 
 /** Defaults that a person can set from outside; an option given in code always wins over them. */
 export interface Settings {
-  /** PAIRSLAB_HYBRID_TAU: the hybrid plan repacks when writes / m' is above this; in [0, 1], default 1 (never). */
-  readonly hybridTau: number;
+  /** PAIRSLAB_HYBRID_TAU: the hybrid plan repacks when writes / m' is above this; in [0, 1]; undefined: as measured. */
+  readonly hybridTau: number | undefined;
   /** PAIRSLAB_ROWS_PER_WORKGROUP: integer in [1, 64]; undefined leaves the choice to the kernel's variant. */
   readonly rowsPerWorkgroup: number | undefined;
-  /** PAIRSLAB_VECTOR_WIDTH: u32 words that one lane copies at a time; default 4. */
-  readonly vectorWidth: 1 | 2 | 4;
+  /** PAIRSLAB_VECTOR_WIDTH: u32 words that one lane copies at a time; undefined leaves the choice to the variant. */
+  readonly vectorWidth: 1 | 2 | 4 | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,7 +20,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
  */
 export function settings(env: Environment = environment()): Settings {
   return {
-    hybridTau: read(env, 'PAIRSLAB_HYBRID_TAU', 'a number from 0 to 1', 1, (text) => {
+    hybridTau: read(env, 'PAIRSLAB_HYBRID_TAU', 'a number from 0 to 1', undefined, (text) => {
       const value = DECIMAL.test(text) ? Number(text) : Number.NaN;
       return value >= 0 && value <= 1 ? value : undefined;
     }),
@@ -34,7 +34,7 @@ export function settings(env: Environment = environment()): Settings {
         return value >= 1 && value <= 64 ? value : undefined;
       },
     ),
-    vectorWidth: read(env, 'PAIRSLAB_VECTOR_WIDTH', '1, 2 or 4', 4, (text) =>
+    vectorWidth: read(env, 'PAIRSLAB_VECTOR_WIDTH', '1, 2 or 4', undefined, (text) =>
       text === '1' ? 1 : text === '2' ? 2 : text === '4' ? 4 : undefined,
     ),
   };

@@ -36,11 +36,11 @@ fn fresh_begin(head: u32, local: u32) {
     }
   }
 }
-fn key_at(position: u32, at: u32, d: u32) -> vec4<f32> {
-  if (position == step.position) { return fresh_key[d]; }
-  return keys[at + d];
+fn cached_length(b: u32) -> u32 { return step.position; }
+fn fresh_score() -> f32 {
+  var score = 0.0;
+  for (var d = 0u; d < QUADS; d++) { score += dot(query[d], fresh_key[d]); }
+  return score;
 }
-fn value_at(position: u32, at: u32, d: u32) -> vec4<f32> {
-  if (position == step.position) { return fresh_value[d]; }
-  return values[at + d];
-}
+fn fresh_weight() -> f32 { return 1.0; }
+fn fresh_value_at(d: u32) -> vec4<f32> { return fresh_value[min(d, QUADS - 1u)]; }

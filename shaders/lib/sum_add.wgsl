@@ -1,1 +1,1 @@
-fn put_sum(at: u32, value: f32) { out[at] += value; }
+fn put_sum(at: u32, column: u32, value: f32) { out[at] += value; }

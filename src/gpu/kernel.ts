@@ -2,7 +2,8 @@ import { OptionError } from '../errors.js';
 
 /**
  * A kernel: one `.wgsl` file whose open places (`//@slot NAME`) are filled from a declared table and whose constants
- * are given as numbers. Nothing else about the text changes, so a kernel reads as it runs.
+ * are given as numbers. `//@again up: NAMES` fills slots a second time, for a second buffer. Nothing else about the text
+ * changes, so a kernel reads as it runs.
  */
 export interface KernelTable {
   /** The file's name, e.g. `copy_rows`. */
@@ -30,14 +31,24 @@ interface Binding {
 /** A compiled variant. Bind groups are made by the variables' names, as the WGSL declares them. */
 export class Kernel {
   readonly label: string;
+  /** The table's name, and what was chosen for its slots: for those who look at what was dispatched. */
+  readonly name: string;
+  readonly slots: Readonly<Record<string, string>>;
   readonly pipeline: GPUComputePipeline;
   private readonly device: GPUDevice;
   private readonly layout: GPUBindGroupLayout;
   private readonly bindings: readonly Binding[];
 
-  constructor(device: GPUDevice, label: string, code: string) {
+  constructor(
+    device: GPUDevice,
+    label: string,
+    code: string,
+    of: { name: string; slots?: Variant['slots'] } = { name: label },
+  ) {
     this.device = device;
     this.label = label;
+    this.name = of.name;
+    this.slots = of.slots ?? {};
     this.bindings = readBindings(code);
     this.layout = device.createBindGroupLayout({
       label,
@@ -56,16 +67,34 @@ export class Kernel {
 
   /** Buffers by the name of the WGSL variable; ones that this variant does not declare are left out. */
   bind(buffers: Readonly<Record<string, GPUBuffer | GPUBufferBinding | undefined>>): GPUBindGroup {
-    return this.device.createBindGroup({
+    const bound = new Map<string, GPUBufferBinding>();
+    const group = this.device.createBindGroup({
       label: this.label,
       layout: this.layout,
-      entries: this.bindings.map(({ name, index }) => {
+      entries: this.bindings.map(({ name, index, kind }) => {
         const given = buffers[name];
         if (!given) throw new OptionError(`kernel ${this.label} needs a buffer named "${name}"`, { name });
-        return { binding: index, resource: 'buffer' in given ? given : { buffer: given } };
+        const resource = 'buffer' in given ? given : { buffer: given };
+        if (kind !== 'uniform') bound.set(name, resource);
+        return { binding: index, resource };
       }),
     });
+    bindings.set(group, { kernel: this, buffers: bound });
+    return group;
   }
+}
+
+/** What a bind group was made of: its kernel, and its storage buffers by the names of the WGSL's variables. */
+export interface Bound {
+  readonly kernel: Kernel;
+  readonly buffers: ReadonlyMap<string, GPUBufferBinding>;
+}
+
+const bindings = new WeakMap<GPUBindGroup, Bound>();
+
+/** What `Kernel.bind` made `group` of; undefined for a bind group from elsewhere. */
+export function boundTo(group: GPUBindGroup): Bound | undefined {
+  return bindings.get(group);
 }
 
 const caches = new WeakMap<GPUDevice, Map<string, Kernel>>();
@@ -87,37 +116,71 @@ export function kernel(device: GPUDevice, table: KernelTable, variant: Variant =
   let found = cache.get(key);
   if (!found) {
     const choices = Object.values(variant.slots ?? {}).join(' ');
-    found = new Kernel(device, `pairslab ${table.name} ${choices}`.trim(), compose(table, variant));
+    found = new Kernel(device, `pairslab ${table.name} ${choices}`.trim(), compose(table, variant), {
+      name: table.name,
+      slots: variant.slots,
+    });
     cache.set(key, found);
   }
   return found;
 }
 
 /** The WGSL of one variant: `enable` and `diagnostic` lines first, then the constants, then the file with its slots filled. */
-export function compose(table: KernelTable, { slots = {}, constants = {} }: Variant): string {
-  checkVariant(table, { slots, constants });
-  const body = table.code.replace(/^\/\/@slot (\w+)$/gm, (_, slot: string) => {
-    const choices = table.slots[slot];
-    const choice =
-      slots[slot] ?? (choices && Object.keys(choices).length === 1 ? Object.keys(choices)[0] : undefined);
-    if (!choices || choice === undefined || !Object.hasOwn(choices, choice)) {
-      const allowed = Object.keys(choices ?? {}).join(', ');
-      throw new OptionError(`kernel ${table.name} has no ${slot} "${choice}"; it has: ${allowed}`, {
-        slot,
-        choice,
-      });
-    }
-    return choices[choice];
-  });
+export function compose(table: KernelTable, variant: Variant): string {
+  checkVariant(table, variant);
+  const body = fill(table, table.code, variant).replace(
+    /^\/\/@again (\w+): ([\w ]+?)(?: \(([\w ]+)\))?$/gm,
+    (_, prefix: string, slots: string, more = '') => {
+      const text = slots.split(' ').map((slot) => choiceOf(table, slot, variant));
+      return again(text.join(''), prefix, more.split(' ').filter(Boolean));
+    },
+  );
   const directives = new Set<string>();
   const rest = body.replace(/^(enable|diagnostic)\b[^;]*;$/gm, (line) => {
     directives.add(line);
     return '';
   });
-  const consts = Object.entries({ ...table.constants, ...constants }).map(
+  const consts = Object.entries({ ...table.constants, ...variant.constants }).map(
     ([n, v]) => `const ${n}: u32 = ${v}u;`,
   );
   return [...directives, ...consts, rest].join('\n');
+}
+
+function fill(table: KernelTable, code: string, variant: Variant): string {
+  return code.replace(/^\/\/@slot (\w+)$/gm, (_, slot: string) => choiceOf(table, slot, variant));
+}
+
+function choiceOf(table: KernelTable, slot: string, variant: Variant): string {
+  const { slots = {} } = variant;
+  const choices = table.slots[slot];
+  const choice =
+    slots[slot] ?? (choices && Object.keys(choices).length === 1 ? Object.keys(choices)[0] : undefined);
+  if (!choices || choice === undefined || !Object.hasOwn(choices, choice)) {
+    const allowed = Object.keys(choices ?? {}).join(', ');
+    throw new OptionError(`kernel ${table.name} has no ${slot} "${choice}"; it has: ${allowed}`, {
+      slot,
+      choice,
+    });
+  }
+  // A choice may have open places of its own.
+  return fill(table, choices[choice], variant);
+}
+
+/** Bindings of a slot's second instance are numbered from here; WGSL has no generics, so a second buffer needs one. */
+const AGAIN_BINDINGS = 20;
+
+/**
+ * `//@again PREFIX: SLOTS (NAMES)`: the slots' text once more, for another buffer: what it declares at module scope, and
+ * the NAMES that it uses, get the prefix, and its bindings other numbers.
+ */
+function again(text: string, prefix: string, more: readonly string[]): string {
+  const declared = [
+    ...text.matchAll(/^(?:@group\S* @binding\S* )?(?:fn|const|alias|struct|var(?:<[^>]*>)?) (\w+)/gm),
+  ];
+  const names = new Set([...declared.map(([, name]) => name), ...more]);
+  return text
+    .replace(/@binding\((\d+)\)/g, (_, index) => `@binding(${Number(index) + AGAIN_BINDINGS})`)
+    .replace(/\b[A-Za-z_]\w*\b/g, (word) => (names.has(word) ? `${prefix}_${word}` : word));
 }
 
 function checkVariant(table: KernelTable, { slots = {}, constants = {} }: Variant): void {

@@ -1,12 +1,22 @@
 import { type BufferGroup, f32Bits, roundUp } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel, type KernelTable, type Variant } from '../gpu/kernel.js';
-import { activationStride } from '../gpu/layout.js';
+import { activationStride, partVectors, valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
-import { BATCH_TILE } from '../mlp/kernels.js';
-import { RowOp } from '../mlp/row-op.js';
+import { traitsOf } from '../gpu/traits.js';
+import type { Compute } from '../mlp/compute.js';
+import { type FusedNorm, type NextNorm, RowOp } from '../mlp/row-op.js';
 import { type LayerRun, type LayerScratch, ThresholdLayer } from '../mlp/threshold-layer.js';
+import { BATCH_TILE, unitsOf } from '../mlp/variants.js';
 import type { Slab } from '../slab/slab.js';
-import { attention, attentionConstants, embed, headQuads, rmsNorm, rope } from './kernels.js';
+import {
+  attention,
+  attentionConstants,
+  attentionVariants,
+  embed,
+  headQuads,
+  rmsNorm,
+  rope,
+} from './kernels.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
 
 /** Keys and values of every layer: [context, kv heads, head dim padded to a multiple of 4] f32 each. */
@@ -22,14 +32,14 @@ interface SmallOp {
   grid: (batch: number) => [number, number, number];
 }
 
+/** Batched graphs have norms and rope of their own; for a single token their neighbours do them on the way. */
 interface LayerOps {
-  norm: SmallOp;
+  norm?: SmallOp;
   qkv: RowOp;
-  /** Batched graphs only: attention of a single token turns it itself. */
   rope?: SmallOp;
   attention: SmallOp;
   output: RowOp;
-  mlpNorm: SmallOp;
+  mlpNorm?: SmallOp;
   mlp: ThresholdLayer;
 }
 
@@ -43,7 +53,10 @@ export class LlamaGraph {
   readonly tokens: GPUBuffer;
   /** (batch, position of the first token). */
   readonly step: GPUBuffer;
-  /** [maxBatch, xStride]: what the next matrix reads, after its norm. */
+  /**
+   * [maxBatch, xStride]: what the next matrix reads. Batched: after its norm. A single token: times the norm's weight
+   * only, and the matrix's kernel divides by the residual stream's root mean square.
+   */
   readonly normed: GPUBuffer;
   readonly xStride: number;
   /** [maxBatch, gateStride] act(gate) of the layer encoded last. */
@@ -53,22 +66,30 @@ export class LlamaGraph {
   private readonly weights: LlamaWeights;
   private readonly memory: BufferGroup;
   private readonly embeds: SmallOp[];
-  private readonly norm: SmallOp;
+  private readonly norm?: SmallOp;
   private readonly head: RowOp;
+  private normedHead?: RowOp;
   private readonly x: GPUBuffer;
   private readonly qkv: GPUBuffer;
   private readonly mixed: GPUBuffer;
   private logitsBuffer?: GPUBuffer;
   private readonly logitRows: number;
+  private readonly compute: Compute;
 
   constructor(
     memory: BufferGroup,
     weights: LlamaWeights,
     cache: Cache,
-    options: { maxBatch: number; thresholds: readonly number[]; slabs: readonly (Slab | undefined)[] },
+    options: {
+      maxBatch: number;
+      thresholds: readonly number[];
+      slabs: readonly (Slab | undefined)[];
+      /** Of all matrices but down. */
+      compute: Compute;
+    },
   ) {
     const { config } = weights;
-    const { maxBatch } = options;
+    const { maxBatch, compute } = options;
     const batched = maxBatch > 1;
     const rows = batched ? roundUp(maxBatch, BATCH_TILE) : 1;
     const heads = config.heads + 2 * config.kvHeads;
@@ -77,6 +98,7 @@ export class LlamaGraph {
     this.memory = memory;
     this.weights = weights;
     this.maxBatch = maxBatch;
+    this.compute = compute;
     this.logitRows = rows;
     this.xStride = activationStride(config.hiddenSize);
     this.gateStride = roundUp(config.intermediateSize, 4);
@@ -87,7 +109,14 @@ export class LlamaGraph {
     this.qkv = memory.storage('qkv', rows * qkvStride * 4);
     this.mixed = memory.storage('attention out', rows * mixedStride * 4);
     this.gate = memory.storage('gate', rows * this.gateStride * 4);
+    const norm: FusedNorm | undefined = batched
+      ? undefined
+      : { residual: this.x, columns: config.hiddenSize, eps: config.rmsNormEps };
+    const next = (weight: GPUBuffer): NextNorm | undefined =>
+      batched ? undefined : { scaled: this.normed, weight };
     const scratch: LayerScratch = {
+      x: this.normed,
+      norm,
       gate: this.gate,
       a: memory.storage('gate · up', rows * this.gateStride * 4),
       partials: new Scratch(memory, 'down partials'),
@@ -96,8 +125,8 @@ export class LlamaGraph {
       hidden: config.hiddenSize,
       maxBatch,
     };
-    this.embeds = this.makeEmbeds();
-    const linear = { mode: 'dense', batched } as const;
+    this.embeds = this.makeEmbeds(next(weights.layers[0].inputNorm));
+    const linear = { mode: 'dense', batched, compute } as const;
     const ropeParams = memory.uniform('rope params', [
       config.heads,
       config.kvHeads,
@@ -115,7 +144,7 @@ export class LlamaGraph {
     ]);
     const headShape = {
       slots: { fresh: batched ? 'cached' : 'turned' },
-      constants: attentionConstants(config.headDim),
+      constants: attentionConstants(config.headDim, attentionVariants(traitsOf(memory.device))[0]),
     };
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
       const { step, qkv } = this;
@@ -125,9 +154,10 @@ export class LlamaGraph {
       const turned = { params: ropeParams, step, turns, qkv, keys, values };
       const attended = { params: attentionParams, step, q: qkv, keys, values, turns, out: this.mixed };
       return {
-        norm: this.makeNorm(layer.inputNorm),
+        norm: batched ? this.makeNorm(layer.inputNorm) : undefined,
         qkv: new RowOp(memory, {
           ...linear,
+          norm,
           rows: layer.qkv.field('weight'),
           bias: layer.qkv.fields.get('bias'),
           xStride: this.xStride,
@@ -141,11 +171,12 @@ export class LlamaGraph {
           ...linear,
           rows: layer.output.field('weight'),
           bias: layer.output.fields.get('bias'),
-          put: 'add',
+          put: batched ? 'add' : 'residual',
+          next: next(layer.mlpNorm),
           xStride: mixedStride,
           outStride: this.xStride,
         }),
-        mlpNorm: this.makeNorm(layer.mlpNorm),
+        mlpNorm: batched ? this.makeNorm(layer.mlpNorm) : undefined,
         mlp: new ThresholdLayer(
           memory,
           {
@@ -153,20 +184,17 @@ export class LlamaGraph {
             pool: layer.mlp,
             downBias: layer.downBias,
             activation: weights.activation,
+            compute,
             threshold: options.thresholds[l],
             slab: options.slabs[l],
+            next: next(weights.layers[l + 1]?.inputNorm ?? weights.finalNorm),
           },
           scratch,
         ),
       };
     });
-    this.norm = this.makeNorm(weights.finalNorm);
-    this.head = new RowOp(memory, {
-      ...linear,
-      rows: weights.head.field('weight'),
-      xStride: this.xStride,
-      outStride: config.vocabSize,
-    });
+    this.norm = batched ? this.makeNorm(weights.finalNorm) : undefined;
+    this.head = this.makeHead(norm);
   }
 
   /** [maxBatch, vocab] f32; made when first asked for. */
@@ -191,7 +219,7 @@ export class LlamaGraph {
     const ops = this.layers[l];
     const { step, normed: x, qkv, mixed } = this;
     const { config } = this.weights;
-    run(pass, ops.norm, batch);
+    if (ops.norm) run(pass, ops.norm, batch);
     ops.qkv.encode(pass, {
       step,
       x,
@@ -202,7 +230,7 @@ export class LlamaGraph {
     if (ops.rope) run(pass, ops.rope, batch);
     run(pass, ops.attention, batch);
     ops.output.encode(pass, { step, x: mixed, out: this.x, count: config.hiddenSize, batch });
-    run(pass, ops.mlpNorm, batch);
+    if (ops.mlpNorm) run(pass, ops.mlpNorm, batch);
   }
 
   /** What a layer's MLP runs on. */
@@ -210,30 +238,58 @@ export class LlamaGraph {
     return { step: this.step, x: this.normed, y: this.x, batch };
   }
 
+  /** Batched: the last norm. A single token: nothing, the head does it. */
   encodeFinalNorm(pass: GPUComputePassEncoder, batch: number): void {
-    run(pass, this.norm, batch);
+    if (this.norm) run(pass, this.norm, batch);
   }
 
-  /** logits = head · normed. */
+  /** logits = head · x, of what the layers left. */
   encodeHead(pass: GPUComputePassEncoder, batch: number): void {
-    const { step, normed: x, logits: out } = this;
-    this.head.encode(pass, { step, x, out, count: this.weights.config.vocabSize, batch });
+    this.runHead(pass, this.head, batch);
   }
 
-  private makeEmbeds(): SmallOp[] {
+  /** logits = head · normed, for a `normed` that a batched graph left: the last token of a prompt. */
+  encodeHeadOfNormed(pass: GPUComputePassEncoder): void {
+    this.normedHead ??= this.makeHead();
+    this.runHead(pass, this.normedHead, 1);
+  }
+
+  private runHead(pass: GPUComputePassEncoder, head: RowOp, batch: number): void {
+    const { step, normed: x, logits: out } = this;
+    head.encode(pass, { step, x, out, count: this.weights.config.vocabSize, batch });
+  }
+
+  private makeHead(norm?: FusedNorm): RowOp {
+    return new RowOp(this.memory, {
+      mode: 'dense',
+      compute: this.compute,
+      batched: this.maxBatch > 1,
+      norm,
+      rows: this.weights.head.field('weight'),
+      xStride: this.xStride,
+      outStride: this.weights.config.vocabSize,
+    });
+  }
+
+  private makeEmbeds(next?: NextNorm): SmallOp[] {
     const field = this.weights.embedding.field('weight');
-    const vectors = field.rowBytes / 16;
+    const [cols] = field.parts;
+    const values = valueVectors(cols, field.dtype);
+    const stored = unitsOf(field.dtype, 'vector', cols).slots;
+    const part = partVectors(cols, field.dtype);
     return field.shards.map((shard) => {
-      const params = [shard.rows, shard.base, vectors, vectors, this.xStride / 4, 0, 0, 0, 0];
+      const params = [shard.rows, shard.base, part, values, this.xStride / 4, 0, 0, 0, 0, part, 0, 0, values];
       const buffers = {
         params: this.memory.uniform('embed params', params),
         step: this.step,
         weights: shard.buffer,
         tokens: this.tokens,
         x: this.x,
+        ...(next ? { scaled: next.scaled, next_norm: next.weight } : {}),
       };
-      const grid = (batch: number): [number, number, number] => [Math.ceil(vectors / 64), batch, 1];
-      return this.small(embed, buffers, grid, { slots: { weights: field.dtype } });
+      const grid = (batch: number): [number, number, number] => [Math.ceil(values / 64), batch, 1];
+      const slots = { quads: stored.quads, dtype: stored.dtype, next: next ? 'scaled' : 'none' };
+      return this.small(embed, buffers, grid, { slots });
     });
   }
 

@@ -2,7 +2,9 @@ import { OptionError, RowError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
 import { Readback } from '../gpu/readback.js';
 import { Bitmask } from '../mask/index.js';
-import { resolveStrategy, type Strategy } from '../mlp/strategy.js';
+import { type Compute, checkCompute } from '../mlp/compute.js';
+import { decide, type Explanation } from '../mlp/cost-model.js';
+import { checkStrategy, type Strategy } from '../mlp/strategy.js';
 import { Slab, type UpdateStats } from '../slab/slab.js';
 import { type Cache, LlamaGraph } from './graph.js';
 import { headQuads } from './kernels.js';
@@ -19,9 +21,17 @@ export interface SessionOptions {
   mode?: Mode;
   /** Per layer: rows with |act(gate)| at or below it are left out. Needed by, and only for, mode `threshold`. */
   thresholds?: readonly number[];
+  /**
+   * What all matrices but down are multiplied in. Default f32. f16 needs weights stored as f16 and a device with
+   * `shader-f16`. Logits change by about 1e-3 of their size, so that near ties strategies may choose other tokens.
+   */
+  compute?: Compute;
   /** Tokens prefilled at once. Default 64. */
   prefillChunk?: number;
 }
+
+/** Strategy auto: how long a layer stays dense before its active rows are counted again. */
+const TOKENS_BETWEEN_COUNTS = 32;
 
 /** What one decode step did. Where no mask reaches the CPU (dense, indexed) there are no updates. */
 export interface StepStats {
@@ -67,9 +77,12 @@ export function checkMode(
 export class LlamaSession {
   readonly device: GPUDevice;
   readonly weights: LlamaWeights;
-  readonly strategy: Exclude<Strategy, 'auto'>;
+  readonly strategy: Strategy;
+  readonly compute: Compute;
   /** What the last `next` did. */
   lastStep: StepStats = { active: null, updates: [], submits: 0, readbacks: 0 };
+  /** Stands between a decode step's ops and its passes, where one is set: how a profiler sees what is dispatched. */
+  tap: ((pass: GPUComputePassEncoder) => GPUComputePassEncoder) | null = null;
   private readonly memory: BufferGroup;
   private readonly slabs: (Slab | undefined)[];
   private readonly thresholds: readonly number[];
@@ -79,12 +92,19 @@ export class LlamaSession {
   private readonly chunk: number;
   private prefiller?: LlamaGraph;
   private at = 0;
+  /** Dense and indexed: which layers compute all rows at this token. */
+  private readonly denseNow: boolean[];
+  /** Strategy auto: for how many more tokens a layer computes all its rows before they are counted again. */
+  private readonly denseFor: number[];
 
   /** @throws OptionError for an unknown strategy or mode, or thresholds that do not fit the model. */
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
     const { config, context } = weights;
-    this.strategy = resolveStrategy(options.strategy ?? 'auto');
+    this.strategy = checkStrategy(options.strategy ?? 'auto');
+    this.denseFor = weights.layers.map(() => 0);
+    this.denseNow = weights.layers.map(() => this.strategy === 'dense');
     this.thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
+    this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
     this.chunk = options.prefillChunk ?? 64;
     if (!Number.isInteger(this.chunk) || this.chunk < 1) {
       throw new OptionError(`prefillChunk must be an integer of 1 or more; it is ${this.chunk}.`);
@@ -101,7 +121,9 @@ export class LlamaSession {
       weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
     this.cache = { keys: make('keys'), values: make('values') };
     this.decode = this.graph(1);
-    this.readback = new Readback(device, (config.vocabSize + config.layers) * 4);
+    // The logits, and after them at most one count for every 32 rows.
+    const counts = config.layers * Math.ceil(config.intermediateSize / 32);
+    this.readback = new Readback(device, (config.vocabSize + counts) * 4);
   }
 
   /** Tokens in the cache. */
@@ -114,9 +136,16 @@ export class LlamaSession {
     return this.memory.bytes + this.slabs.reduce((sum, slab) => sum + (slab?.bytes ?? 0), 0);
   }
 
-  /** Forgets the sequence. Slabs keep their rows: they belong to the model, not to the text. */
-  reset(): void {
-    this.at = 0;
+  /**
+   * Forgets the sequence, or what comes after its first `position` tokens. Slabs keep their rows: they belong to the
+   * model, not to the text.
+   * @throws OptionError for a position beyond the session's.
+   */
+  reset(position = 0): void {
+    if (!Number.isInteger(position) || position < 0 || position > this.at) {
+      throw new OptionError(`a session of ${this.at} tokens cannot go back to ${position}.`, { position });
+    }
+    this.at = position;
   }
 
   /**
@@ -139,7 +168,7 @@ export class LlamaSession {
         encoder.copyBufferToBuffer(graph.normed, (batch - 1) * row, this.decode.normed, 0, row);
         this.decode.setTokens([ids[ids.length - 1]], this.at + batch - 1);
         const pass = encoder.beginComputePass({ label: 'pairslab head' });
-        this.decode.encodeHead(pass, 1);
+        this.decode.encodeHeadOfNormed(pass);
         pass.end();
         this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, this.weights.config.vocabSize * 4);
       }
@@ -190,14 +219,33 @@ export class LlamaSession {
     const commands = masked ? this.finishStep(await this.encodeByMask(stats)) : this.encodeWhole();
     this.device.queue.submit([commands]);
     stats.submits++;
-    const { vocabSize, layers } = this.weights.config;
-    const counts = this.strategy === 'indexed' ? layers * 4 : 0;
-    const read = await this.readback.read(vocabSize * 4 + counts);
+    const { vocabSize } = this.weights.config;
+    const counts = masked
+      ? []
+      : this.decode.layers.map(({ mlp }, l) => (this.denseNow[l] ? 0 : mlp.counts.words));
+    const read = await this.readback.read((vocabSize + sum(counts)) * 4);
     stats.readbacks++;
-    if (counts > 0) stats.active = [...new Uint32Array(read, vocabSize * 4, layers)];
+    if (!masked && this.strategy !== 'dense') {
+      let first = vocabSize * 4;
+      stats.active = counts.map((words, l) => {
+        if (words === 0) return this.decode.layers[l].mlp.rows;
+        const active = sum(new Uint32Array(read, first, words));
+        first += words * 4;
+        return active;
+      });
+      if (this.strategy === 'auto') this.decideNext(stats.active);
+    }
     this.at++;
     this.lastStep = stats;
     return new Float32Array(read, 0, vocabSize);
+  }
+
+  /**
+   * What each layer's next token would cost by each strategy, and which is the cheapest, by the active rows of the last
+   * token that counted them (all rows, before the first).
+   */
+  explain(): Explanation[] {
+    return this.weights.layers.map((_, l) => this.explainLayer(l, this.lastStep.active?.[l]));
   }
 
   /**
@@ -240,8 +288,8 @@ export class LlamaSession {
   }
 
   private graph(maxBatch: number): LlamaGraph {
-    const { thresholds, slabs } = this;
-    return new LlamaGraph(this.memory, this.weights, this.cache, { maxBatch, thresholds, slabs });
+    const { thresholds, slabs, compute } = this;
+    return new LlamaGraph(this.memory, this.weights, this.cache, { maxBatch, thresholds, slabs, compute });
   }
 
   private prefillGraph(): LlamaGraph {
@@ -253,7 +301,6 @@ export class LlamaSession {
   private encodeDenseLayer(graph: LlamaGraph, pass: GPUComputePassEncoder, l: number, batch: number): void {
     graph.encodeAttention(pass, l, batch);
     const run = graph.layerRun(batch);
-    graph.layers[l].mlp.encodeGate(pass, run);
     graph.layers[l].mlp.encodeDense(pass, run);
   }
 
@@ -273,17 +320,13 @@ export class LlamaSession {
   private encodeWhole(): GPUCommandBuffer {
     const graph = this.decode;
     const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
-    const pass = encoder.beginComputePass({ label: 'pairslab decode' });
+    const pass = this.beginDecode(encoder);
     const run = graph.layerRun(1);
     graph.encodeEmbed(pass, 1);
     graph.layers.forEach(({ mlp }, l) => {
       graph.encodeAttention(pass, l, 1);
-      mlp.encodeGate(pass, run);
-      if (this.strategy === 'dense') mlp.encodeDense(pass, run);
-      else {
-        mlp.encodeCompact(pass);
-        mlp.encodeIndexed(pass, run);
-      }
+      if (this.denseNow[l]) mlp.encodeDense(pass, run);
+      else mlp.encodeActive(pass, run);
     });
     graph.encodeFinalNorm(pass, 1);
     graph.encodeHead(pass, 1);
@@ -291,14 +334,23 @@ export class LlamaSession {
     return this.finishStep(encoder);
   }
 
+  private beginDecode(encoder: GPUCommandEncoder): GPUComputePassEncoder {
+    const pass = encoder.beginComputePass({ label: 'pairslab decode' });
+    return this.tap ? this.tap(pass) : pass;
+  }
+
   /** Has the logits, and the counts that stayed on the device, copied to where they are read. */
   private finishStep(encoder: GPUCommandEncoder): GPUCommandBuffer {
     const { vocabSize } = this.weights.config;
     this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
-    if (this.strategy === 'indexed') {
-      this.decode.layers.forEach(({ mlp }, l) => {
-        this.readback.encodeCopy(encoder, mlp.list, 0, vocabSize * 4 + l * 4, 4);
-      });
+    if (this.strategy === 'indexed' || this.strategy === 'auto') {
+      let at = vocabSize * 4;
+      for (const [l, { mlp }] of this.decode.layers.entries()) {
+        if (this.denseNow[l]) continue;
+        const { buffer, words } = mlp.counts;
+        this.readback.encodeCopy(encoder, buffer, 0, at, words * 4);
+        at += words * 4;
+      }
     }
     return encoder.finish();
   }
@@ -311,16 +363,16 @@ export class LlamaSession {
     const run = graph.layerRun(1);
     stats.active = [];
     let encoder = device.createCommandEncoder({ label: 'pairslab decode' });
-    let pass = encoder.beginComputePass({ label: 'pairslab decode' });
+    let pass = this.beginDecode(encoder);
     graph.encodeEmbed(pass, 1);
     for (let l = 0; l < graph.layers.length; l++) {
       const { mlp } = graph.layers[l];
       graph.encodeAttention(pass, l, 1);
       mlp.encodeGate(pass, run);
-      mlp.encodeMask(pass);
+      const mask = mlp.encodeMask(pass);
       pass.end();
       const bytes = Math.ceil(mlp.rows / 32) * 4;
-      this.readback.encodeCopy(encoder, mlp.mask, 0, 0, bytes);
+      this.readback.encodeCopy(encoder, mask, 0, 0, bytes);
       device.queue.submit([encoder.finish()]);
       stats.submits++;
       const words = new Uint32Array(await this.readback.read(bytes));
@@ -328,7 +380,7 @@ export class LlamaSession {
       const slab = this.slabs[l] as Slab;
       slab.submitted();
       encoder = device.createCommandEncoder({ label: 'pairslab decode' });
-      pass = encoder.beginComputePass({ label: 'pairslab decode' });
+      pass = this.beginDecode(encoder);
       const update = slab.encodeUpdate(pass, Bitmask.fromWords(words, mlp.rows), { strategy });
       stats.updates.push(update);
       stats.active.push(slab.active);
@@ -338,6 +390,34 @@ export class LlamaSession {
     graph.encodeHead(pass, 1);
     pass.end();
     return encoder;
+  }
+
+  private explainLayer(l: number, active?: number): Explanation {
+    const { mlp } = this.weights.layers[l];
+    const { rows, rowBytes } = mlp;
+    const { dtype } = mlp.field('up');
+    const m = active ?? rows;
+    // Of the rows of one token hardly any are sure to be in a slab: count all as written, as at a change of subject.
+    const step = {
+      rows,
+      active: m,
+      writes: m,
+      rowBytes,
+      slabRowBytes: rowBytes,
+      batch: 1,
+      reuse: 1,
+      waits: true,
+    };
+    return decide(this.device, dtype, step);
+  }
+
+  /** Auto: a layer most of whose rows are active computes all of them for a while. */
+  private decideNext(active: readonly number[]): void {
+    for (const [l, rows] of active.entries()) {
+      if (this.denseFor[l] > 0) this.denseFor[l]--;
+      else if (this.explainLayer(l, rows).strategy === 'dense') this.denseFor[l] = TOKENS_BETWEEN_COUNTS;
+      this.denseNow[l] = this.denseFor[l] > 0;
+    }
   }
 
   private checkIds(ids: ArrayLike<number>): void {
@@ -359,4 +439,10 @@ export class LlamaSession {
       }
     }
   }
+}
+
+function sum(values: ArrayLike<number>): number {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) total += values[i];
+  return total;
 }

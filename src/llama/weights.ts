@@ -1,14 +1,16 @@
-import { type Dtype, decodeBf16, decodeF16, encodeF16 } from '../dtype.js';
+import type { Dtype } from '../dtype.js';
 import { DeviceLimitError, OptionError } from '../errors.js';
 import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { waitFor } from '../gpu/wait.js';
-import { checkStoredDtype, type MatrixData, rowBytes, type StoredDtype } from '../gpu/layout.js';
+import { checkStoredDtype, isQuantized, type MatrixData, rowBytes, type StoredDtype } from '../gpu/layout.js';
 import { type Activation, type ActivationChoice, chooseActivation } from '../mlp/activation.js';
+import { loadTuningOnce } from '../gpu/tuning-store.js';
 import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
 import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
 import { headQuads } from './kernels.js';
-import type { TensorData } from './safetensors.js';
+import type { QuantizationError } from '../quantize.js';
+import { type TensorData, toF32 } from './safetensors.js';
 
 /** One decoder layer's weights on the device. Pools have a field `weight`, and `bias` where the model has one. */
 export interface LayerWeights {
@@ -26,7 +28,10 @@ export interface LayerWeights {
 /** A model's weights on the device. */
 export interface LlamaWeights {
   config: LlamaConfig;
+  /** Of gate, up and down; the other matrices are stored as `otherDtype` of it. */
   dtype: StoredDtype;
+  /** What storing matrices as q8 or q4 cost, by the tensor's name; empty for the other dtypes. */
+  quantization: Readonly<Record<string, QuantizationError>>;
   activation: ActivationChoice;
   embedding: DevicePool;
   layers: LayerWeights[];
@@ -41,12 +46,20 @@ export interface LlamaWeights {
 }
 
 export interface LoadOptions {
-  /** How weights are stored on the device. Default f32. Arithmetic is f32 whatever it is. */
+  /**
+   * How weights are stored on the device. Default f32. Arithmetic is f32, unless a session is asked for f16. q8 and q4 are for gate, up and
+   * down; the embedding, the head and attention are f16 then.
+   */
   dtype?: StoredDtype;
   /** Positions to make room for. Default: the model's own maximum, at most 4096. */
   context?: number;
   /** Called after each tensor. */
   onProgress?: (done: number, total: number, name: string) => void;
+}
+
+/** How matrices other than gate, up and down are stored where those are `dtype`. */
+export function otherDtype(dtype: StoredDtype): StoredDtype {
+  return isQuantized(dtype) ? 'f16' : dtype;
 }
 
 /** The context a model is loaded with. @throws OptionError when `wanted` is not an integer of 1 or more. */
@@ -72,9 +85,10 @@ export function estimateBytes(
 ): Record<string, number> {
   const { hiddenSize: h, intermediateSize: n, vocabSize, layers, heads, kvHeads, headDim } = config;
   const wide = heads * headDim;
-  const attention = (wide + 2 * kvHeads * headDim) * rowBytes(h, dtype) + h * rowBytes(wide, dtype);
+  const other = otherDtype(dtype);
+  const attention = (wide + 2 * kvHeads * headDim) * rowBytes(h, other) + h * rowBytes(wide, other);
   return {
-    embedding: vocabSize * rowBytes(h, dtype) * (config.tieWordEmbeddings ? 1 : 2),
+    embedding: vocabSize * rowBytes(h, other) * (config.tieWordEmbeddings ? 1 : 2),
     attention: layers * attention,
     mlp: layers * 3 * n * rowBytes(h, dtype),
     norms: (2 * layers + 1) * roundUp(h, 4) * 4,
@@ -92,7 +106,8 @@ export function checkFits(device: GPUDevice, config: LlamaConfig, dtype: StoredD
   const single: Record<string, number> = {
     'one row of a weight': Math.max(
       rowBytes(config.hiddenSize, dtype),
-      rowBytes(config.heads * config.headDim, dtype),
+      rowBytes(config.hiddenSize, otherDtype(dtype)),
+      rowBytes(config.heads * config.headDim, otherDtype(dtype)),
     ),
     'the key cache of a layer': context * config.kvHeads * headQuads(config.headDim) * 16,
     'the rotary table': context * config.headDim * 4,
@@ -112,7 +127,8 @@ export function checkFits(device: GPUDevice, config: LlamaConfig, dtype: StoredD
 /**
  * Uploads a checkpoint, one tensor at a time.
  * @throws ModelFormatError when tensors are missing or of another shape, DeviceLimitError when the device cannot hold
- * them: both before anything is allocated; OptionError for an unknown dtype or a context below 1.
+ * them: both before anything is allocated; OptionError for an unknown dtype or a context below 1; NonFiniteError, naming
+ * the tensor, for values that q8 or q4 cannot hold.
  */
 export async function loadWeights(
   device: GPUDevice,
@@ -124,6 +140,7 @@ export async function loadWeights(
   const context = chooseContext(config, options.context);
   requireTensors(checkpoint);
   checkFits(device, config, dtype, context);
+  await loadTuningOnce(device);
   const loader = new Loader(device, checkpoint, dtype, options);
   // Out of memory is reported by the device, not by the calls: look for it before the model is handed out.
   device.pushErrorScope('out-of-memory');
@@ -146,6 +163,8 @@ class Loader {
   private readonly device: GPUDevice;
   private readonly checkpoint: Checkpoint;
   private readonly dtype: StoredDtype;
+  private readonly other: StoredDtype;
+  private readonly quantization: Record<string, QuantizationError> = {};
   private readonly options: LoadOptions;
   private readonly memory: BufferGroup;
   private readonly pools: DevicePool[] = [];
@@ -156,6 +175,7 @@ class Loader {
     this.device = device;
     this.checkpoint = checkpoint;
     this.dtype = dtype;
+    this.other = otherDtype(dtype);
     this.options = options;
     this.memory = new BufferGroup(device);
     const { layers, tieWordEmbeddings } = checkpoint.config;
@@ -165,21 +185,21 @@ class Loader {
   async load(context: number): Promise<LlamaWeights> {
     const { config } = this.checkpoint;
     const { hiddenSize: h, vocabSize } = config;
-    const embedding = this.pool('embedding', {
-      weight: { ...(await this.read('model.embed_tokens', vocabSize, h)), cols: h },
-    });
+    const words = { ...(await this.read('model.embed_tokens', vocabSize, h)), cols: h };
+    const embedding = this.pool('embedding', { weight: words }, this.other);
     const layers: LayerWeights[] = [];
     for (let l = 0; l < config.layers; l++) layers.push(await this.layer(l));
     const finalNorm = await this.vector('model.norm.weight', h);
     const head = config.tieWordEmbeddings
       ? embedding
-      : this.pool('head', { weight: { ...(await this.read('lm_head', vocabSize, h)), cols: h } });
+      : this.pool('head', { weight: { ...(await this.read('lm_head', vocabSize, h)), cols: h } }, this.other);
     const turns = this.rotary(context);
     const bytes = this.memory.bytes + this.pools.reduce((sum, pool) => sum + pool.bytes, 0);
     const activation = chooseActivation(ACTIVATIONS[config.hiddenAct]);
-    const { dtype } = this;
+    const { dtype, quantization } = this;
     const destroy = () => this.destroy();
-    return { config, dtype, activation, embedding, layers, finalNorm, head, turns, context, bytes, destroy };
+    const shared = { config, dtype, quantization, activation, turns, context, bytes, destroy };
+    return { ...shared, embedding, layers, finalNorm, head };
   }
 
   destroy(): void {
@@ -201,50 +221,59 @@ class Loader {
       ['k', narrow],
       ['v', narrow],
     ] as const) {
-      three.push(await this.read(`${at}.self_attn.${name}_proj`, rows, h));
+      three.push(toF32(await this.tensor(`${at}.self_attn.${name}_proj`, rows, h)));
       if (attentionBias)
         biases.push(await this.checkpoint.readF32(`${at}.self_attn.${name}_proj.bias`, [rows]));
     }
-    const qkv = this.pool(`${at} qkv`, {
-      weight: { ...joinRows(three, this.dtype), cols: h },
-      ...biasField(attentionBias ? concat(biases) : null),
-    });
-    const output = await this.linear(`${at}.self_attn.o_proj`, h, wide, attentionBias);
+    const joined = { weight: { data: concat(three), cols: h } };
+    const qkvBias = biasField(attentionBias ? concat(biases) : null);
+    const qkv = this.pool(`${at} qkv`, { ...joined, ...qkvBias }, this.other);
+    const output = await this.linear(`${at}.self_attn.o_proj`, h, wide, attentionBias, this.other);
     const mlpNorm = await this.vector(`${at}.post_attention_layernorm.weight`, h);
-    const gate = await this.linear(`${at}.mlp.gate_proj`, n, h, mlpBias);
+    const gate = await this.linear(`${at}.mlp.gate_proj`, n, h, mlpBias, this.dtype);
     const up = await this.read(`${at}.mlp.up_proj`, n, h);
     const down = await this.read(`${at}.mlp.down_proj`, h, n);
     const upBias = mlpBias ? await this.checkpoint.readF32(`${at}.mlp.up_proj.bias`, [n]) : null;
-    const mlp = this.pool(`${at} mlp`, {
-      up: { ...up, cols: h },
-      down: { ...down, cols: h, transposed: true },
-      ...biasField(upBias),
-    });
+    const fields = { up: { ...up, cols: h }, down: { ...down, cols: h, transposed: true } };
+    const mlp = this.pool(`${at} mlp`, { ...fields, ...biasField(upBias) }, this.dtype);
     const downBias = this.memory.storage(`${at} down bias`, roundUp(h, 4) * 4);
     if (mlpBias) upload(this.device, downBias, 0, await this.f32(`${at}.mlp.down_proj.bias`, h));
     return { inputNorm, qkv, output, mlpNorm, gate, mlp, downBias };
   }
 
-  private async linear(name: string, rows: number, cols: number, withBias: boolean): Promise<DevicePool> {
+  private async linear(
+    name: string,
+    rows: number,
+    cols: number,
+    withBias: boolean,
+    dtype: StoredDtype,
+  ): Promise<DevicePool> {
     const weight = await this.read(name, rows, cols);
     const bias = withBias ? await this.checkpoint.readF32(`${name}.bias`, [rows]) : null;
-    return this.pool(name, { weight: { ...weight, cols }, ...biasField(bias) });
+    return this.pool(name, { weight: { ...weight, cols }, ...biasField(bias) }, dtype);
   }
 
-  private pool(label: string, fields: Record<string, FieldSpec>): DevicePool {
-    const pool = DevicePool.from(this.device, fields, { dtype: this.dtype, label });
+  private pool(label: string, fields: Record<string, FieldSpec>, dtype: StoredDtype): DevicePool {
+    const pool = DevicePool.from(this.device, fields, { dtype, label });
     this.pools.push(pool);
+    for (const { name, rmsRelative, maxAbsolute } of pool.quantization)
+      this.quantization[name] = { rmsRelative, maxAbsolute };
     return pool;
   }
 
   private async read(name: string, rows: number, cols: number): Promise<MatrixData> {
+    const { data, dtype } = await this.tensor(name, rows, cols);
+    return { data, dtype: DTYPES[dtype], name: `${name}.weight` };
+  }
+
+  private async tensor(name: string, rows: number, cols: number): Promise<TensorData> {
     const tensor = await this.checkpoint.read(`${name}.weight`, [rows, cols]);
     this.options.onProgress?.(++this.done, this.total, name);
-    return matrix(tensor);
+    return tensor;
   }
 
   private async vector(name: string, length: number): Promise<GPUBuffer> {
-    const buffer = this.memory.storage(name, length * 4);
+    const buffer = this.memory.storage(name, roundUp(length, 4) * 4);
     upload(this.device, buffer, 0, await this.f32(name, length));
     this.options.onProgress?.(++this.done, this.total, name);
     return buffer;
@@ -271,20 +300,7 @@ class Loader {
   }
 }
 
-function matrix(tensor: TensorData): MatrixData {
-  const dtypes: Record<TensorData['dtype'], Dtype> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
-  return { data: tensor.data, dtype: dtypes[tensor.dtype] };
-}
-
-/** Rows of several matrices one after the other, as the dtype they will be stored in. */
-function joinRows(parts: readonly MatrixData[], dtype: StoredDtype): MatrixData {
-  const values = parts.map(({ data, dtype: from }) => {
-    if (data instanceof Float32Array) return data;
-    return from === 'bf16' ? decodeBf16(data) : decodeF16(data);
-  });
-  const joined = concat(values);
-  return dtype === 'f16' ? { data: encodeF16(joined), dtype: 'f16' } : { data: joined };
-}
+const DTYPES: Record<TensorData['dtype'], Dtype> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
 function concat(parts: readonly Float32Array[]): Float32Array {
   const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));

@@ -1,22 +1,25 @@
 import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
-import { BYTES_PER_VALUE } from '../gpu/layout.js';
+import { valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
-import { traitsOf } from '../gpu/traits.js';
-import { BATCH_TILE, down, type RowsMode, sumPartials } from './kernels.js';
-import { type RowOpRun, type StoredRows, sameBuffers } from './row-op.js';
+import { down, type RowsMode, sumPartials } from './kernels.js';
+import { type NextNorm, type RowOpRun, type StoredRows, sameBuffers } from './row-op.js';
+import { type DownVariant, downVariant, sumsBatch, sumsVectors, unitsOf } from './variants.js';
 
 export interface DownOptions {
   rows: StoredRows;
+  /** `segments`: the list that gate_up_active leaves, in segments of so many rows. One shard, batch 1. */
   mode: Exclude<RowsMode, 'masked'>;
+  segment?: number;
   /** Columns of the output, hidden. */
   columns: number;
   /** Stride of the activations a, in values. */
   xStride: number;
   /** Stride of the output, in values. */
   outStride: number;
-  /** Add to the output instead of storing. */
-  add: boolean;
+  /** `add` to the output instead of storing; `residual` also leaves the sum times the next norm's weight (batch 1). */
+  put: 'store' | 'add' | 'residual';
+  next?: NextNorm;
   batched: boolean;
   /** The most batch elements that will be asked for; sizes the partial sums. */
   maxBatch: number;
@@ -24,12 +27,10 @@ export interface DownOptions {
   bias: GPUBuffer;
   /** Room for the partial sums, to share between ops that run one after the other. */
   partials?: Scratch;
+  /** Default: the tuned one, else the adapter's default. */
+  variant?: DownVariant;
 }
 
-/** Lanes side by side on the columns. Few on software adapters: more workgroups, and so fewer splits, for two cores. */
-const WORKGROUP = { software: 8, gpu: 64 };
-/** Workgroups that keep a device busy. */
-const WORKGROUPS_WANTED = { software: 8, gpu: 512 };
 /** A split below this many rows is not worth its share of the second pass. */
 const ROWS_PER_SPLIT = 16;
 
@@ -39,6 +40,7 @@ const ROWS_PER_SPLIT = 16;
  */
 export class DownOp {
   private readonly options: DownOptions;
+  private readonly variant: DownVariant;
   private readonly kernel: Kernel;
   private readonly params: GPUBuffer[];
   private readonly splits: number;
@@ -50,30 +52,32 @@ export class DownOp {
 
   constructor(memory: BufferGroup, options: DownOptions) {
     const { device } = memory;
-    const { rows, batched, maxBatch, columns, add } = options;
-    const kind = traitsOf(device).software ? 'software' : 'gpu';
+    const { rows, batched, maxBatch, columns, put, segment } = options;
     this.options = options;
-    this.quads = rows.rowBytes / (4 * BYTES_PER_VALUE[rows.dtype]);
-    this.columnGroups = Math.ceil(this.quads / WORKGROUP[kind]);
+    this.variant = options.variant ?? downVariant(device, rows.dtype, batched, columns);
+    const { sums, width, WORKGROUP, workgroups } = this.variant;
+    const stored = unitsOf(rows.dtype, width, columns);
+    this.quads = Math.ceil(columns / 4);
+    this.columnGroups = Math.ceil(stored.units / (WORKGROUP * sumsVectors(sums)));
     const mostRows = Math.max(...rows.shards.map((shard) => shard.rows));
-    const tiles = batched ? Math.ceil(maxBatch / BATCH_TILE) : 1;
+    const tiles = Math.ceil(maxBatch / sumsBatch(sums));
     this.splits = Math.max(
       1,
       Math.min(
-        Math.ceil(WORKGROUPS_WANTED[kind] / (this.columnGroups * tiles)),
-        Math.ceil(mostRows / ROWS_PER_SPLIT),
+        Math.ceil(workgroups / (this.columnGroups * tiles)),
+        Math.ceil(mostRows / Math.max(ROWS_PER_SPLIT, segment ?? 0)),
       ),
     );
     const all = this.splits * rows.shards.length;
-    const put = add ? 'add' : 'store';
     this.kernel = kernel(device, down, {
       slots: {
-        weights: rows.dtype,
+        dtype: stored.slots.dtype,
+        quads: stored.slots.quads,
+        sums,
         rows: options.mode,
-        sums: String(batched ? BATCH_TILE : 1),
         finish: all === 1 ? put : 'partials',
       },
-      constants: { WORKGROUP: WORKGROUP[kind] },
+      constants: { WORKGROUP, ...(segment ? { SEGMENT: segment } : {}) },
     });
     this.params = rows.shards.map((shard, s) =>
       memory.uniform('down params', [
@@ -84,6 +88,9 @@ export class DownOp {
         s * this.splits,
         columns,
         options.outStride,
+        rows.rowBytes / 16,
+        stored.units,
+        valueVectors(columns, rows.dtype),
       ]),
     );
     if (all === 1) return;
@@ -99,7 +106,7 @@ export class DownOp {
   /** `run.x` are the activations a; `run.out` the output. */
   encode(pass: GPUComputePassEncoder, run: RowOpRun): void {
     const { groups, sum } = this.groupsFor(run);
-    const tiles = this.options.batched ? Math.ceil(run.batch / BATCH_TILE) : run.batch;
+    const tiles = Math.ceil(run.batch / sumsBatch(this.variant.sums));
     for (const group of groups) {
       encodeDispatch(pass, { kernel: this.kernel, group, grid: [this.columnGroups, this.splits, tiles] });
     }
@@ -111,22 +118,21 @@ export class DownOp {
 
   private groupsFor(run: RowOpRun): { groups: GPUBindGroup[]; sum?: GPUBindGroup } {
     if (this.bound && sameBuffers(this.bound.run, run)) return this.bound;
-    const { rows, bias } = this.options;
+    const { rows, bias, next } = this.options;
     const { step, x, out, list } = run;
     const partials = this.sum?.partials.buffer;
+    const ends = { partials, out, bias, scaled: next?.scaled, next_norm: next?.weight };
     const groups = rows.shards.map((shard, s) =>
       this.kernel.bind({
         params: this.params[s],
         step,
         weights: shard.buffer,
         a: x,
-        partials,
-        out,
-        bias,
         row_list: list,
+        ...ends,
       }),
     );
-    const sum = this.sum?.kernel.bind({ params: this.sum.params, step, partials, bias, out });
+    const sum = this.sum?.kernel.bind({ params: this.sum.params, step, ...ends });
     this.bound = { run, groups, sum };
     return this.bound;
   }

@@ -1,5 +1,6 @@
 import downCode from '../../shaders/down.wgsl';
 import gateUpCode from '../../shaders/gate_up.wgsl';
+import gateUpActiveCode from '../../shaders/gate_up_active.wgsl';
 import actFatrelu from '../../shaders/lib/act_fatrelu.wgsl';
 import actGeluErf from '../../shaders/lib/act_gelu_erf.wgsl';
 import actGeluTanh from '../../shaders/lib/act_gelu_tanh.wgsl';
@@ -9,46 +10,103 @@ import actRelu2 from '../../shaders/lib/act_relu2.wgsl';
 import actSilu from '../../shaders/lib/act_silu.wgsl';
 import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
-import dotF16 from '../../shaders/lib/dot_f16.wgsl';
-import dotF32 from '../../shaders/lib/dot_f32.wgsl';
+import dtypeBf16 from '../../shaders/lib/dtype_bf16.wgsl';
+import dtypeF16 from '../../shaders/lib/dtype_f16.wgsl';
+import dtypeF16Half from '../../shaders/lib/dtype_f16_half.wgsl';
+import dtypeF32 from '../../shaders/lib/dtype_f32.wgsl';
+import dtypeQ4 from '../../shaders/lib/dtype_q4.wgsl';
+import dtypeQ4Word from '../../shaders/lib/dtype_q4_word.wgsl';
+import dtypeQ8 from '../../shaders/lib/dtype_q8.wgsl';
+import dtypeQ8Word from '../../shaders/lib/dtype_q8_word.wgsl';
 import finishAdd from '../../shaders/lib/finish_add.wgsl';
 import finishPartials from '../../shaders/lib/finish_partials.wgsl';
+import finishResidual from '../../shaders/lib/finish_residual.wgsl';
 import finishStore from '../../shaders/lib/finish_store.wgsl';
+import normNone from '../../shaders/lib/norm_none.wgsl';
+import normRms from '../../shaders/lib/norm_rms.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
+import putResidual from '../../shaders/lib/put_residual.wgsl';
 import putStore from '../../shaders/lib/put_store.wgsl';
-import quadsF16 from '../../shaders/lib/quads_f16.wgsl';
-import quadsF32 from '../../shaders/lib/quads_f32.wgsl';
+import quads1 from '../../shaders/lib/quads_1.wgsl';
+import quads2 from '../../shaders/lib/quads_2.wgsl';
+import quads2Half from '../../shaders/lib/quads_2_half.wgsl';
+import quads4 from '../../shaders/lib/quads_4.wgsl';
+import quads8 from '../../shaders/lib/quads_8.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsMasked from '../../shaders/lib/rows_masked.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
+import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
+import sumResidual from '../../shaders/lib/sum_residual.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
-import sums1 from '../../shaders/lib/sums_1.wgsl';
-import sums8 from '../../shaders/lib/sums_8.wgsl';
+import sums1x1 from '../../shaders/lib/sums_1x1.wgsl';
+import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
+import sums1x4 from '../../shaders/lib/sums_1x4.wgsl';
+import sums2x1 from '../../shaders/lib/sums_2x1.wgsl';
+import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
+import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamWorkgroup from '../../shaders/lib/team_workgroup.wgsl';
-import tile1 from '../../shaders/lib/tile_1.wgsl';
-import tile8 from '../../shaders/lib/tile_8.wgsl';
-import weightsF16 from '../../shaders/lib/weights_f16.wgsl';
-import weightsF32 from '../../shaders/lib/weights_f32.wgsl';
+import tile1x1 from '../../shaders/lib/tile_1x1.wgsl';
+import tile1x8 from '../../shaders/lib/tile_1x8.wgsl';
+import tile2x1 from '../../shaders/lib/tile_2x1.wgsl';
+import tile4x1 from '../../shaders/lib/tile_4x1.wgsl';
+import tile4x4 from '../../shaders/lib/tile_4x4.wgsl';
+import tileResident from '../../shaders/lib/tile_resident.wgsl';
+import x1 from '../../shaders/lib/x_1.wgsl';
+import x2 from '../../shaders/lib/x_2.wgsl';
+import x2Half from '../../shaders/lib/x_2_half.wgsl';
+import x4 from '../../shaders/lib/x_4.wgsl';
+import x8 from '../../shaders/lib/x_8.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
 import sumPartialsCode from '../../shaders/sum_partials.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import type { Traits } from '../gpu/traits.js';
+import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
 
 const params = { row: rowParams };
-/** How a vector of stored weights widens to f32. */
-export const weights = { f32: weightsF32, f16: weightsF16 };
-/** How a vector of stored weights meets x. */
-const dot = { f32: dotF32, f16: dotF16 };
-/** Batch elements that share one read of a row. */
-const tile = { '1': tile1, '8': tile8 };
-const team = { lane: teamLane, subgroup: teamSubgroup, workgroup: teamWorkgroup };
+/** How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. */
+export const dtype: Readonly<Record<StoredUnit, string>> = {
+  f32: dtypeF32,
+  f16: dtypeF16,
+  bf16: dtypeBf16,
+  q8: dtypeQ8,
+  q4: dtypeQ4,
+  q8_word: dtypeQ8Word,
+  q4_word: dtypeQ4Word,
+};
+/** What such a unit widens to, by how many quads. */
+export const quads = { '1': quads1, '2': quads2, '4': quads4, '8': quads8 };
+/** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
+const rowDtype: Readonly<Record<RowUnit, string>> = { ...dtype, f16_half: dtypeF16Half };
+const rowQuads = { ...quads, '2_half': quads2Half };
+const x = { '1': x1, '2': x2, '4': x4, '8': x8, '2_half': x2Half };
+/** Rows and batch elements that are worked on together. */
+const tile: Readonly<Record<Tile, string>> = {
+  '1x1': tile1x1,
+  '2x1': tile2x1,
+  '4x1': tile4x1,
+  '1x8': tile1x8,
+  '4x4': tile4x4,
+  resident: tileResident,
+};
+const team: Readonly<Record<Team, string>> = {
+  lane: teamLane,
+  subgroup: teamSubgroup,
+  workgroup: teamWorkgroup,
+};
+const sums: Readonly<Record<Sums, string>> = {
+  '1x1': sums1x1,
+  '1x2': sums1x2,
+  '1x4': sums1x4,
+  '2x1': sums2x1,
+  '4x1': sums4x1,
+  '8x1': sums8x1,
+};
 const rows = {
   dense: rowsDense,
   masked: rowsMasked,
@@ -66,69 +124,54 @@ const activation = {
   fatrelu: actFatrelu,
 };
 
-export type Team = keyof typeof team;
-export type RowsMode = keyof typeof rows;
+/** How a kernel reaches its rows; `segments` is down's alone. */
+export type RowsMode = keyof typeof rows | 'segments';
+
+const norm = { none: normNone, rms: normRms };
+const shared = { params, team, quads: rowQuads, x, dtype: rowDtype, tile, rows, bias, activation };
 
 export const linear: KernelTable = {
   name: 'linear',
   code: linearCode,
   slots: {
-    params,
-    team,
-    tile,
-    dot,
-    rows,
-    bias,
-    activation,
-    put: { store: putStore, add: putAdd, activate: putActivate, gated: putGated },
+    ...shared,
+    norm,
+    put: { store: putStore, add: putAdd, residual: putResidual, activate: putActivate, gated: putGated },
   },
-  constants: { WORKGROUP: 64, ROWS: 64 },
+  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1 },
 };
 
 export const gateUp: KernelTable = {
   name: 'gate_up',
   code: gateUpCode,
-  slots: { params, team, tile, dot, rows, bias, activation },
-  constants: { WORKGROUP: 64, ROWS: 64 },
+  slots: shared,
+  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1 },
+};
+
+export const gateUpActive: KernelTable = {
+  name: 'gate_up_active',
+  code: gateUpActiveCode,
+  slots: { ...shared, rows: { dense: rowsDense }, norm },
+  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, ALL: 0 },
 };
 
 export const down: KernelTable = {
   name: 'down',
   code: downCode,
   slots: {
-    weights: { f32: quadsF32, f16: quadsF16 },
-    sums: { '1': sums1, '8': sums8 },
-    rows,
-    finish: { partials: finishPartials, store: finishStore, add: finishAdd },
+    quads,
+    dtype,
+    sums,
+    rows: { ...rows, segments: rowsSegments },
+    finish: { partials: finishPartials, store: finishStore, add: finishAdd, residual: finishResidual },
   },
-  constants: { WORKGROUP: 64 },
+  // SEGMENT is gate_up_active's ROWS, where its lists are read.
+  constants: { WORKGROUP: 64, SEGMENT: 64 },
 };
 
 export const sumPartials: KernelTable = {
   name: 'sum_partials',
   code: sumPartialsCode,
-  slots: { put: { store: sumStore, add: sumAdd } },
+  slots: { put: { store: sumStore, add: sumAdd, residual: sumResidual } },
   constants: { WORKGROUP: 64 },
 };
-
-/** Batch elements that share one read of a row in the batched variants. */
-export const BATCH_TILE = 8;
-
-/** How a kernel is cut up on a device. */
-export interface Cut {
-  team: Team;
-  WORKGROUP: number;
-  /** Rows a workgroup takes. */
-  ROWS: number;
-}
-
-/**
- * The default cut of row kernels, measured on this project's machines: a subgroup a row on lavapipe, a lane a row on
- * SwiftShader, where subgroups of 4 lanes and barriers are slow; both pay for every workgroup, so they get few. GPUs
- * want coalesced lanes over a row.
- */
-export function defaultCut(traits: Traits): Cut {
-  if (traits.software) return { team: traits.subgroup >= 8 ? 'subgroup' : 'lane', WORKGROUP: 64, ROWS: 64 };
-  if (traits.subgroup >= 8) return { team: 'subgroup', WORKGROUP: 128, ROWS: 4 };
-  return { team: 'workgroup', WORKGROUP: 64, ROWS: 1 };
-}

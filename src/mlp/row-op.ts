@@ -1,13 +1,32 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, type Kernel, kernel, type KernelTable } from '../gpu/kernel.js';
+import { partVectors, valueVectors } from '../gpu/layout.js';
 import type { Region } from '../gpu/regions.js';
-import { traitsOf } from '../gpu/traits.js';
 import type { Field, Shard } from '../pool/device-pool.js';
+import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
-import { BATCH_TILE, type Cut, defaultCut, linear, type RowsMode } from './kernels.js';
+import type { Compute } from './compute.js';
+import { gateUp, linear, type RowsMode } from './kernels.js';
+import { type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
 export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards'>;
+
+/** An RMS norm left to the op that reads its result: x comes times the norm's weight, `residual` as it was before. */
+export interface FusedNorm {
+  /** [stride of x] */
+  residual: GPUBuffer;
+  columns: number;
+  eps: number;
+}
+
+/** The residual stream's other half, for ops that add to it: it times the next norm's weight. */
+export interface NextNorm {
+  /** [stride of out] */
+  scaled: GPUBuffer;
+  /** [stride of out] */
+  weight: GPUBuffer;
+}
 
 /** Everything an op is made of that stays the same from step to step. */
 export interface RowOpOptions {
@@ -17,17 +36,24 @@ export interface RowOpOptions {
   /** Row biases, sharded like `rows`: f32, 4 values a row. */
   bias?: StoredRows;
   activation?: ActivationChoice;
+  /** What rows and x are multiplied in. Default f32; f16 is for rows stored as f16. */
+  compute?: Compute;
   /** What happens to a result; only `linear` has the choice. */
-  put?: 'store' | 'add' | 'activate' | 'gated';
+  put?: 'store' | 'add' | 'residual' | 'activate' | 'gated';
   /** |act| must exceed it (put `activate`); negative keeps all. */
   threshold?: number;
   /** Strides in values. */
   xStride: number;
   outStride: number;
   gateStride?: number;
-  /** Batched ops read each row once for BATCH_TILE of the batch. */
+  /** Batched ops read each row once for a tile of the batch. */
   batched: boolean;
-  cut?: Cut;
+  /** Batch 1 only, `linear` only. */
+  norm?: FusedNorm;
+  /** For put `residual`, batch 1 only. */
+  next?: NextNorm;
+  /** Default: the tuned one, else the adapter's default. */
+  variant?: RowVariant;
 }
 
 /** What changes: buffers and counts. Buffers that stay the same keep their bind groups. */
@@ -47,59 +73,51 @@ export interface RowOpRun {
 export class RowOp {
   private readonly device: GPUDevice;
   private readonly kernel: Kernel;
-  private readonly cut: Cut;
+  private readonly variant: RowVariant;
   private readonly options: RowOpOptions;
   private readonly params: GPUBuffer[];
   private bound?: { run: RowOpRun; groups: GPUBindGroup[] };
 
   constructor(memory: BufferGroup, options: RowOpOptions) {
-    const { rows, bias, activation, table = linear } = options;
+    const { rows, bias, activation, norm, table = linear } = options;
     const { device } = memory;
+    const kind = table === gateUp ? 'gate_up' : 'linear';
     this.device = device;
     this.options = options;
-    this.cut = options.cut ?? defaultCut(traitsOf(device));
+    this.variant = options.variant ?? rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0]);
+    const { team, tile, width } = this.variant;
+    const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
     this.kernel = kernel(device, table, {
       slots: {
-        team: this.cut.team,
-        tile: String(options.batched ? BATCH_TILE : 1),
-        dot: rows.dtype,
+        team,
+        tile,
+        ...stored.slots,
         rows: options.mode,
         bias: bias ? 'row' : 'none',
         activation: activation?.slot ?? 'identity',
-        ...(table === linear ? { put: options.put ?? 'store' } : {}),
+        ...(table === linear ? { put: options.put ?? 'store', norm: norm ? 'rms' : 'none' } : {}),
       },
-      constants: { WORKGROUP: this.cut.WORKGROUP, ROWS: this.cut.ROWS },
+      constants: rowConstants(device, this.variant, rows.dtype, rows.parts[0]),
     });
-    const vectors = rows.rowBytes / 16;
     this.params = rows.shards.map((shard) =>
-      memory.uniform(`${table.name} params`, [
-        shard.rows,
-        shard.base,
-        vectors,
-        vectors / rows.parts.length,
-        options.xStride / 4,
-        options.outStride,
-        options.gateStride ?? 0,
-        f32Bits(options.threshold ?? -1),
-        f32Bits(activation?.fat ?? 0),
-      ]),
+      memory.uniform(`${table.name} params`, rowParams(options, shard, stored.units)),
     );
   }
 
   encode(pass: GPUComputePassEncoder, run: RowOpRun): void {
-    const { rows, mode, batched } = this.options;
+    const { rows, mode } = this.options;
     const groups = this.groupsFor(run);
-    const z = batched ? Math.ceil(run.batch / BATCH_TILE) : run.batch;
+    const z = Math.ceil(run.batch / tileBatch(this.variant.tile));
     rows.shards.forEach((shard, s) => {
       const count = mode === 'dense' || mode === 'masked' ? shard.rows : run.count;
-      const [x, y] = foldGrid(this.device, Math.ceil(count / this.cut.ROWS));
+      const [x, y] = foldGrid(this.device, Math.ceil(count / this.variant.ROWS));
       encodeDispatch(pass, { kernel: this.kernel, group: groups[s], grid: [x, y, z] });
     });
   }
 
   private groupsFor(run: RowOpRun): GPUBindGroup[] {
     if (this.bound && sameBuffers(this.bound.run, run)) return this.bound.groups;
-    const { rows, bias } = this.options;
+    const { rows, bias, norm, next } = this.options;
     const groups = rows.shards.map((shard, s) =>
       this.kernel.bind({
         params: this.params[s],
@@ -111,11 +129,38 @@ export class RowOp {
         gate: run.gate,
         row_list: run.list,
         row_mask: run.mask,
+        residual: norm?.residual,
+        scaled: next?.scaled,
+        next_norm: next?.weight,
       }),
     );
     this.bound = { run, groups };
     return groups;
   }
+}
+
+/** lib/row_params.wgsl */
+export function rowParams(
+  options: Omit<RowOpOptions, 'mode' | 'batched'>,
+  shard: Pick<Shard, 'rows' | 'base'>,
+  units: number,
+): number[] {
+  const { rows, activation, norm } = options;
+  return [
+    shard.rows,
+    shard.base,
+    rows.rowBytes / 16,
+    units,
+    options.xStride / 4,
+    options.outStride,
+    options.gateStride ?? 0,
+    f32Bits(options.threshold ?? -1),
+    f32Bits(activation?.fat ?? 0),
+    partVectors(rows.parts[0], rows.dtype),
+    f32Bits(norm?.columns ?? 0),
+    f32Bits(norm?.eps ?? 0),
+    valueVectors(rows.parts[0], rows.dtype),
+  ];
 }
 
 export function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
@@ -129,8 +174,9 @@ export function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
   );
 }
 
-/** A slab's field as rows: one shard that covers all slots. */
-export function slabRows(field: Field, buffer: GPUBuffer, capacity: number): StoredRows {
-  const shard: Shard = { buffer, base: 0, rows: capacity };
-  return { dtype: field.dtype, rowBytes: field.rowBytes, parts: field.parts, shards: [shard] };
+/** A slab's field as rows, in the slab's dtype: one shard that covers all slots. Undefined when there is no such field. */
+export function slabRows(slab: Slab, name: string): StoredRows | undefined {
+  const field = slab.fields.get(name);
+  const buffer = slab.buffers.get(name);
+  return field && buffer && { ...field, shards: [{ buffer, base: 0, rows: slab.capacity }] };
 }

@@ -1,6 +1,7 @@
 import { BufferGroup, roundUp } from '../gpu/buffers.js';
 import type { Region } from '../gpu/regions.js';
 import type { ActivationChoice } from './activation.js';
+import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
 import { gateUp, type RowsMode } from './kernels.js';
 import { RowOp, type RowOpOptions, type StoredRows } from './row-op.js';
@@ -12,6 +13,8 @@ export interface SparseGraphOptions {
   hidden: number;
   inputStride: number;
   activation: ActivationChoice;
+  /** Of the first op. */
+  compute: Compute;
   gated: boolean;
   downBias: GPUBuffer;
   first: StoredRows;
@@ -28,7 +31,8 @@ export class SparseGraph {
   private readonly a: GPUBuffer;
 
   constructor(device: GPUDevice, options: SparseGraphOptions) {
-    const { mode, maxBatch, hidden, inputStride, activation, gated, first, down, bias, capacity } = options;
+    const { mode, maxBatch, hidden, inputStride, activation, compute, gated, first, down, bias, capacity } =
+      options;
     this.memory = new BufferGroup(device);
     const batched = maxBatch > 1;
     const stride = roundUp(capacity, 4);
@@ -38,6 +42,7 @@ export class SparseGraph {
       mode,
       bias,
       activation,
+      compute,
       xStride: inputStride,
       outStride: stride,
       batched,
@@ -52,7 +57,7 @@ export class SparseGraph {
       columns: hidden,
       xStride: stride,
       outStride: hidden,
-      add: false,
+      put: 'store',
       batched,
       maxBatch,
       bias: options.downBias,

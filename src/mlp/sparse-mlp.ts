@@ -5,12 +5,16 @@ import { readBuffer } from '../gpu/readback.js';
 import { Regions } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
-import { Slab, type SlabOptions, type UpdateStats } from '../slab/slab.js';
+import { Slab, type SlabDtype, type SlabOptions, type UpdateStats } from '../slab/slab.js';
+import { loadTuningOnce } from '../gpu/tuning-store.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
 import { SparseGraph } from './sparse-graph.js';
-import { resolveStrategy, type Strategy } from './strategy.js';
-import { BATCH_TILE, type RowsMode } from './kernels.js';
+import { type Compute, checkCompute } from './compute.js';
+import { decide, type Explanation } from './cost-model.js';
+import { checkStrategy, type Strategy } from './strategy.js';
+import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
+import { BATCH_TILE } from './variants.js';
 
 type Values = Float32Array | MatrixData;
 
@@ -38,9 +42,17 @@ export interface SparseMLPOptions {
   activation?: Activation;
   /** How rows are stored. Default f32; sums are f32 always. */
   dtype?: StoredDtype;
+  /**
+   * What gate and up are multiplied in. Default f32. f16 needs `dtype: 'f16'` and a device with `shader-f16`; x, what
+   * pads its rows, and sums of four products must stay within ±65,504 then, and results are off by about 1e-3 of the
+   * sizes that they sum up.
+   */
+  compute?: Compute;
   /** Slots of the slab that `repack` and `paired` use. Default N. */
   capacity?: number;
-  slab?: Omit<SlabOptions, 'capacity'>;
+  /** What the slab's matrices are converted to as they are copied. Default: as the pool has them. */
+  slabDtype?: SlabDtype;
+  slab?: Omit<SlabOptions, 'capacity' | 'dtype'>;
   /** Steps that may be encoded before one submit. Default 4. */
   pendingUpdates?: number;
   maxShardBytes?: number;
@@ -56,8 +68,10 @@ export interface EncodeStep {
   batch?: number;
   /** The rows to use, one mask for the whole batch. Default: all. */
   mask?: Bitmask;
-  /** Default auto. */
+  /** Default auto: the cheapest by the cost model; see `explain`. */
   strategy?: Strategy;
+  /** How many steps will use this mask, this one included; `auto` shares a copy's cost among them. Default 1. */
+  reuse?: number;
 }
 
 /**
@@ -69,9 +83,10 @@ export class SparseMLP {
   readonly pool: DevicePool;
   readonly hidden: number;
   readonly gated: boolean;
-  /** Row stride of x in values: hidden rounded up to 8, the rest zero (or any finite values). */
+  /** Row stride of x in values: hidden rounded up to 32, the rest zero (or any finite values). */
   readonly inputStride: number;
   private readonly activation: ActivationChoice;
+  private readonly compute: Compute;
   private readonly memory: BufferGroup;
   private readonly regions: Regions;
   private readonly downBias: GPUBuffer;
@@ -82,9 +97,11 @@ export class SparseMLP {
   private packed?: Slab;
 
   /**
-   * Checks shapes, then uploads. @throws ShapeError, OptionError, DeviceLimitError; nothing stays allocated then.
+   * Checks shapes, then uploads. @throws ShapeError, OptionError, DeviceLimitError, and AdapterError for compute
+   * f16 on a device without `shader-f16`; nothing stays allocated then.
    */
   static async create(device: GPUDevice, weights: SparseMLPWeights & SparseMLPOptions): Promise<SparseMLP> {
+    await loadTuningOnce(device);
     return new SparseMLP(device, weights, weights);
   }
 
@@ -99,26 +116,30 @@ export class SparseMLP {
         hidden,
       });
     }
+    const { compute = 'f32', slabDtype } = options;
+    this.compute = checkCompute(compute, options.dtype ?? 'f32', device);
+    // Else the packed strategies would multiply in f32, and the others not.
+    if (slabDtype) checkCompute(compute, slabDtype);
     this.device = device;
     this.hidden = hidden;
     this.gated = gate !== undefined;
     this.inputStride = activationStride(hidden);
     this.options = options;
-    const up = matrix(weights.up);
+    const { dtype, maxShardBytes, label = 'mlp' } = options;
+    const up = matrix(weights.up, `${label} up`);
     const fields: Record<string, FieldSpec> = {
       [gate ? 'gateUp' : 'up']: gate
         ? {
             parts: [
-              { ...matrix(gate), cols: hidden },
+              { ...matrix(gate, `${label} gate`), cols: hidden },
               { ...up, cols: hidden },
             ],
           }
         : { ...up, cols: hidden },
-      down: { ...matrix(weights.down), cols: hidden, transposed: !weights.downRows },
+      down: { ...matrix(weights.down, `${label} down`), cols: hidden, transposed: !weights.downRows },
     };
     const bias = rowBiases(up.data.length / hidden, weights, this.gated);
     if (bias) fields.bias = { data: bias, cols: 4, storeAs: 'f32' };
-    const { dtype, maxShardBytes, label = 'mlp' } = options;
     this.pool = DevicePool.from(device, fields, { dtype, maxShardBytes, label });
     this.all = Bitmask.full(this.pool.rows);
     this.memory = new BufferGroup(device);
@@ -135,8 +156,10 @@ export class SparseMLP {
 
   /** The slab that `repack` and `paired` keep; made on first use. */
   get slab(): Slab {
-    const { capacity, slab, pendingUpdates, label = 'mlp' } = this.options;
-    this.packed ??= new Slab(this.pool, { pendingUpdates, label: `${label} slab`, ...slab, capacity });
+    const { capacity, slab, slabDtype, pendingUpdates, label = 'mlp' } = this.options;
+    // Biases stay f32, whatever the matrices become.
+    const dtype = slabDtype && { [this.gated ? 'gateUp' : 'up']: slabDtype, down: slabDtype };
+    this.packed ??= new Slab(this.pool, { pendingUpdates, label: `${label} slab`, ...slab, capacity, dtype });
     return this.packed;
   }
 
@@ -151,7 +174,10 @@ export class SparseMLP {
    * y = mlp(x) for x of [batch, hidden] values, in one submit and one readback.
    * @throws ShapeError when x is not whole rows; what `encode` throws.
    */
-  async forward(x: Float32Array, step: { mask?: Bitmask; strategy?: Strategy } = {}): Promise<Float32Array> {
+  async forward(
+    x: Float32Array,
+    step: Pick<EncodeStep, 'mask' | 'strategy' | 'reuse'> = {},
+  ): Promise<Float32Array> {
     const batch = x.length / this.hidden;
     if (!Number.isInteger(batch) || batch === 0) {
       throw new ShapeError(`x has ${x.length} values; it must be whole rows of ${this.hidden}.`, {
@@ -186,13 +212,10 @@ export class SparseMLP {
    */
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
     const { x, y, batch = 1, mask } = step;
-    const strategy = resolveStrategy(step.strategy ?? 'auto');
+    const asked = checkStrategy(step.strategy ?? 'auto');
     this.checkBuffers(x, y, batch);
-    if (mask && mask.size !== this.pool.rows) {
-      throw new ShapeError(`the mask has ${mask.size} rows; the layer has ${this.pool.rows}.`, {
-        size: mask.size,
-      });
-    }
+    if (mask) this.checkMask(mask);
+    const strategy = asked === 'auto' ? this.explain({ mask, batch, reuse: step.reuse }).strategy : asked;
     const uniform = this.stepBuffer(batch);
     if (strategy === 'dense') {
       const region = mask ? this.regions.write(Uint32Array.from(mask.words)) : undefined;
@@ -222,6 +245,30 @@ export class SparseMLP {
     return stats;
   }
 
+  /**
+   * What a step would cost by each strategy, which one `auto` takes, and why. A packed step is charged for the rows that
+   * the slab, as it is now, does not hold yet.
+   * @throws ShapeError for a mask of other than N rows; OptionError for a reuse below 1.
+   */
+  explain(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'> = {}): Explanation {
+    const { pool, packed, options } = this;
+    const { mask = this.all, batch = 1, reuse = 1 } = step;
+    this.checkMask(mask);
+    if (!(reuse >= 1)) throw new OptionError(`reuse must be 1 or more; it is ${reuse}.`, { reuse });
+    const active = mask.count();
+    return decide(this.device, pool.field('down').dtype, {
+      rows: pool.rows,
+      active,
+      writes: packed ? packed.writesFor(mask) : active,
+      rowBytes: pool.rowBytes,
+      slabRowBytes: packed?.rowBytes ?? pool.rowBytes,
+      batch,
+      reuse,
+      // More rows than the slab has slots cannot be packed at all.
+      fits: active <= (options.capacity ?? pool.rows),
+    });
+  }
+
   /** Tells the layer that what was encoded has been submitted. */
   submitted(): void {
     this.regions.submitted();
@@ -234,6 +281,12 @@ export class SparseMLP {
     this.packed?.destroy();
     this.memory.destroy();
     this.pool.destroy();
+  }
+
+  private checkMask({ size }: Bitmask): void {
+    const { rows } = this.pool;
+    if (size !== rows)
+      throw new ShapeError(`the mask has ${size} rows; the layer has ${rows}.`, { size, rows });
   }
 
   private checkBuffers(x: GPUBuffer, y: GPUBuffer, batch: number): void {
@@ -265,18 +318,16 @@ export class SparseMLP {
     const key = `${mode} ${maxBatch}`;
     let graph = this.graphs.get(key);
     if (!graph) {
-      const { pool, hidden, inputStride, gated, activation, downBias } = this;
-      const stored = (name: string): StoredRows | undefined => {
-        const field = pool.fields.get(name);
-        if (!field || mode !== 'packed') return field;
-        return slabRows(field, this.slab.buffers.get(name) as GPUBuffer, this.slab.capacity);
-      };
+      const { pool, hidden, inputStride, gated, activation, compute, downBias } = this;
+      const stored = (name: string): StoredRows | undefined =>
+        mode === 'packed' ? slabRows(this.slab, name) : pool.fields.get(name);
       graph = new SparseGraph(this.device, {
         mode,
         maxBatch,
         hidden,
         inputStride,
         activation,
+        compute,
         gated,
         downBias,
         first: stored(gated ? 'gateUp' : 'up') as StoredRows,
@@ -290,8 +341,8 @@ export class SparseMLP {
   }
 }
 
-function matrix(values: Values): MatrixData {
-  return values instanceof Float32Array ? { data: values } : values;
+function matrix(values: Values, name: string): MatrixData {
+  return values instanceof Float32Array ? { data: values, name } : { name, ...values };
 }
 
 /** [N, 4]: the biases of each row, (gate, up, 0, 0) or (up, 0, 0, 0). */

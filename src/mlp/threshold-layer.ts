@@ -5,9 +5,11 @@ import type { DevicePool } from '../pool/device-pool.js';
 import { compact, maskValues } from '../slab/kernels.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
+import { ActiveOp, canFuse } from './active-op.js';
+import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
 import type { RowsMode } from './kernels.js';
-import { RowOp, slabRows, type StoredRows } from './row-op.js';
+import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
 
 /** A gated layer whose mask is found by its own gate, which is computed for all rows. */
 export interface ThresholdLayerParts {
@@ -18,10 +20,14 @@ export interface ThresholdLayerParts {
   /** [hidden] on the device, zeros when there is none. */
   downBias: GPUBuffer;
   activation: ActivationChoice;
+  /** What gate and up are multiplied in. Default f32; f16 is for rows stored as f16. */
+  compute?: Compute;
   /** Rows with |act(gate)| at or below it are left out: 0 is exact, since such rows add nothing. */
   threshold: number;
   /** For the packed ways. */
   slab?: Slab;
+  /** Batch 1: what reads the residual stream after this layer has its norm fused. */
+  next?: NextNorm;
 }
 
 /** Buffers that layers share, since they run one after the other, and the shapes that go with them. */
@@ -36,9 +42,13 @@ export interface LayerScratch {
   xStride: number;
   hidden: number;
   maxBatch: number;
+  /** [batch, xStride]: the layer's input. */
+  x: GPUBuffer;
+  /** Batch 1: the norm before it, when that is left to its first op. */
+  norm?: FusedNorm;
 }
 
-/** What a layer runs on: x is its (normed) input, y the residual stream that it adds to. */
+/** What a layer runs on: x is its input, y the residual stream that it adds to. */
 export interface LayerRun {
   step: GPUBuffer;
   x: GPUBuffer;
@@ -46,74 +56,88 @@ export interface LayerRun {
   batch: number;
 }
 
+/** One way through up and down, after the gate or (fused) with it. */
+interface Way {
+  /** Gate, up and the list in one. */
+  active?: ActiveOp;
+  up?: RowOp;
+  down: DownOp;
+}
+
 /** Encodes the pieces of a threshold (or exact) layer; the caller puts them in order for its strategy. */
 export class ThresholdLayer {
-  /** N bits: the active rows of the last `encodeMask`. */
-  readonly mask: GPUBuffer;
   private readonly parts: ThresholdLayerParts;
   private readonly scratch: LayerScratch;
-  /** The active rows of the last `encodeCompact`: [count, 0, 0, 0, ids]. */
-  readonly list: GPUBuffer;
-  private readonly gateOp: RowOp;
-  private readonly ways = new Map<RowsMode, { up: RowOp; down: DownOp }>();
   private readonly memory: BufferGroup;
-  private readonly compactOp: { kernel: Kernel; group: GPUBindGroup };
-  private readonly maskOp: { kernel: Kernel; group: GPUBindGroup };
+  private readonly fused: boolean;
+  private readonly ways = new Map<RowsMode, Way>();
+  private gateOp?: RowOp;
+  private masks?: { mask: GPUBuffer; kernel: Kernel; group: GPUBindGroup };
+  private lists?: { list: GPUBuffer; kernel: Kernel; group: GPUBindGroup };
 
   constructor(memory: BufferGroup, parts: ThresholdLayerParts, scratch: LayerScratch) {
-    const { gate, pool, activation, threshold } = parts;
-    const { device } = memory;
     this.memory = memory;
     this.parts = parts;
     this.scratch = scratch;
-    this.gateOp = new RowOp(memory, {
-      rows: gate.field('weight'),
-      mode: 'dense',
-      bias: gate.fields.get('bias'),
-      activation,
-      put: 'activate',
-      threshold,
-      xStride: scratch.xStride,
-      outStride: scratch.gateStride,
-      batched: scratch.maxBatch > 1,
-    });
-    this.list = memory.storage('active rows', 16 + 4 * pool.rows);
-    this.mask = memory.storage('active mask', Math.ceil(pool.rows / 32) * 4);
-    const values = scratch.gate;
-    const toMask = kernel(device, maskValues);
-    const params = memory.uniform('compact params', [pool.rows, pool.rows]);
-    const toList = kernel(device, compact, { slots: { active: 'values' } });
-    this.compactOp = { kernel: toList, group: toList.bind({ params, values, list: this.list }) };
-    this.maskOp = { kernel: toMask, group: toMask.bind({ params, values, mask: this.mask }) };
+    this.fused = scratch.maxBatch === 1 && canFuse(parts.gate.field('weight'), parts.pool.field('up'));
   }
 
   get rows(): number {
     return this.parts.pool.rows;
   }
 
-  /** act(gate · x) of all rows, zero where it does not exceed the threshold. */
-  encodeGate(pass: GPUComputePassEncoder, { step, x, batch }: LayerRun): void {
-    this.gateOp.encode(pass, { step, x, out: this.scratch.gate, count: this.rows, batch });
-  }
-
-  /** Up and down over every row. */
+  /** Gate, up and down over every row. */
   encodeDense(pass: GPUComputePassEncoder, run: LayerRun): void {
+    if (!this.fused) this.encodeGate(pass, run);
     this.encodeWay(pass, 'dense', run, this.rows);
   }
 
-  /** The list of active rows, on the device. Batch 1. */
-  encodeCompact(pass: GPUComputePassEncoder): void {
-    encodeDispatch(pass, { ...this.compactOp, grid: [1, 1, 1] });
+  /** Gate over every row, up and down over those that are active: nothing waits for the CPU. Batch 1. */
+  encodeActive(pass: GPUComputePassEncoder, run: LayerRun): void {
+    if (this.fused) {
+      this.encodeWay(pass, 'segments', run, this.rows);
+      return;
+    }
+    this.encodeGate(pass, run);
+    const { list, kernel, group } = this.toList();
+    encodeDispatch(pass, { kernel, group, grid: [1, 1, 1] });
+    this.encodeWay(pass, 'indexed', run, this.rows, list);
   }
 
-  /** Up and down over the listed rows of the pool, however many: a static grid that leaves early. */
-  encodeIndexed(pass: GPUComputePassEncoder, run: LayerRun): void {
-    this.encodeWay(pass, 'indexed', run, this.rows, this.list);
+  /** Where the last `encodeActive` left how many rows were active: words that add up to it. */
+  get counts(): { buffer: GPUBuffer; words: number } {
+    const { active } = this.way(this.fused ? 'segments' : 'indexed');
+    return active
+      ? { buffer: active.list, words: active.segments }
+      : { buffer: this.toList().list, words: 1 };
   }
 
-  /** The mask of active rows, to be read back. Batch 1. */
-  encodeMask(pass: GPUComputePassEncoder): void {
-    encodeDispatch(pass, { ...this.maskOp, grid: [Math.ceil(this.rows / 32 / 64), 1, 1] });
+  /** act(gate · x) of all rows, zero where it does not exceed the threshold. */
+  encodeGate(pass: GPUComputePassEncoder, { step, x, batch }: LayerRun): void {
+    const { gate, activation, compute, threshold } = this.parts;
+    const { xStride, gateStride, maxBatch, norm } = this.scratch;
+    this.gateOp ??= new RowOp(this.memory, {
+      rows: gate.field('weight'),
+      mode: 'dense',
+      bias: gate.fields.get('bias'),
+      activation,
+      compute,
+      put: 'activate',
+      threshold,
+      xStride,
+      outStride: gateStride,
+      batched: maxBatch > 1,
+      norm,
+    });
+    this.gateOp.encode(pass, { step, x, out: this.scratch.gate, count: this.rows, batch });
+  }
+
+  /** N bits, to be read back: the rows that the last `encodeGate` left above the threshold. Batch 1. */
+  encodeMask(pass: GPUComputePassEncoder): GPUBuffer {
+    this.masks ??= this.makeMasks();
+    const { mask, kernel, group } = this.masks;
+    encodeDispatch(pass, { kernel, group, grid: [Math.ceil(this.rows / 32 / 64), 1, 1] });
+    return mask;
   }
 
   /** Up and down over the slab's rows; it must hold the rows whose gate is not zero. */
@@ -129,50 +153,97 @@ export class ThresholdLayer {
     count: number,
     list?: GPUBuffer,
   ): void {
-    const { up, down } = this.way(mode);
+    const { active, up, down } = this.way(mode);
     const { gate, a } = this.scratch;
     const { step, x, y, batch } = run;
-    up.encode(pass, { step, x, out: a, gate, list, count, batch });
-    down.encode(pass, { step, x: a, out: y, list, count, batch });
+    active?.encode(pass);
+    up?.encode(pass, { step, x, out: a, gate, list, count, batch });
+    down.encode(pass, { step, x: a, out: y, list: active?.list ?? list, count, batch });
   }
 
-  private way(mode: RowsMode): { up: RowOp; down: DownOp } {
+  private way(mode: RowsMode): Way {
     let way = this.ways.get(mode);
     if (!way) {
-      const { pool, slab, downBias } = this.parts;
-      const { xStride, gateStride, hidden, maxBatch, partials } = this.scratch;
-      const stored = (name: string): StoredRows | undefined => {
-        const field = pool.fields.get(name);
-        const buffer = slab?.buffers.get(name);
-        return field && mode === 'packed' && slab && buffer ? slabRows(field, buffer, slab.capacity) : field;
-      };
-      const batched = maxBatch > 1;
-      way = {
-        up: new RowOp(this.memory, {
-          rows: stored('up') as StoredRows,
-          mode,
-          bias: stored('bias'),
-          put: 'gated',
-          xStride,
-          outStride: gateStride,
-          gateStride,
-          batched,
-        }),
-        down: new DownOp(this.memory, {
-          rows: stored('down') as StoredRows,
-          mode: mode as Exclude<RowsMode, 'masked'>,
-          columns: hidden,
-          xStride: gateStride,
-          outStride: xStride,
-          add: true,
-          batched,
-          maxBatch,
-          bias: downBias,
-          partials,
-        }),
-      };
+      way = this.makeWay(mode);
       this.ways.set(mode, way);
     }
     return way;
+  }
+
+  private makeWay(mode: RowsMode): Way {
+    const { gate, pool, slab, downBias, activation, compute, threshold, next } = this.parts;
+    const { xStride, gateStride, hidden, maxBatch, partials, norm, a } = this.scratch;
+    const batched = maxBatch > 1;
+    const packed = (name: string): StoredRows | undefined =>
+      mode === 'packed' && slab ? slabRows(slab, name) : pool.fields.get(name);
+    const up = packed('up') as StoredRows;
+    const bias = packed('bias');
+    const fused = this.fused && (mode === 'dense' || mode === 'segments');
+    const active = fused
+      ? new ActiveOp(this.memory, {
+          gate: gate.field('weight'),
+          up,
+          gateBias: gate.fields.get('bias'),
+          upBias: bias,
+          activation,
+          compute,
+          threshold,
+          all: mode === 'dense',
+          xStride,
+          norm,
+          x: this.scratch.x,
+          out: a,
+        })
+      : undefined;
+    return {
+      active,
+      up: active
+        ? undefined
+        : new RowOp(this.memory, {
+            rows: up,
+            mode,
+            bias,
+            compute,
+            put: 'gated',
+            xStride,
+            outStride: gateStride,
+            gateStride,
+            batched,
+            norm,
+          }),
+      down: new DownOp(this.memory, {
+        rows: packed('down') as StoredRows,
+        mode: mode as Exclude<RowsMode, 'masked'>,
+        segment: active?.segment,
+        columns: hidden,
+        xStride: gateStride,
+        outStride: xStride,
+        put: next ? 'residual' : 'add',
+        next,
+        batched,
+        maxBatch,
+        bias: downBias,
+        partials,
+      }),
+    };
+  }
+
+  private makeMasks(): NonNullable<ThresholdLayer['masks']> {
+    const { device } = this.memory;
+    const mask = this.memory.storage('active mask', Math.ceil(this.rows / 32) * 4);
+    const params = this.memory.uniform('mask params', [this.rows, this.rows]);
+    const made = kernel(device, maskValues);
+    return { mask, kernel: made, group: made.bind({ params, values: this.scratch.gate, mask }) };
+  }
+
+  private toList(): NonNullable<ThresholdLayer['lists']> {
+    if (!this.lists) {
+      const { device } = this.memory;
+      const list = this.memory.storage('active rows', 16 + 4 * this.rows);
+      const params = this.memory.uniform('compact params', [this.rows, this.rows]);
+      const made = kernel(device, compact, { slots: { active: 'values' } });
+      this.lists = { list, kernel: made, group: made.bind({ params, values: this.scratch.gate, list }) };
+    }
+    return this.lists;
   }
 }

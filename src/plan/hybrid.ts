@@ -9,7 +9,7 @@ import type { Plan } from './types.js';
 
 /** How `hybridPlan` chooses. */
 export interface HybridOptions {
-  /** For rule 'writes': repack when h / m' is above it. In [0, 1]; default `settings().hybridTau`, 1 if unset. */
+  /** For rule 'writes': repack when h / m' is above it. In [0, 1]; default `settings().hybridTau`, 1 (never) if unset. */
   readonly tau?: number;
   /**
    * 'writes' (default) looks at the tight plan's writes h; 'published' repacks when A + R > 0.5 · m', as the
@@ -38,7 +38,7 @@ export function hybridPlan(map: SlotMap, mask: Bitmask, options: HybridOptions =
   if (!Number.isInteger(deferBelow) || deferBelow < 0) {
     throw new OptionError(`deferBelow is ${deferBelow}; it must be an integer of at least 0`, { deferBelow });
   }
-  const tau = options.tau ?? settings().hybridTau;
+  const tau = options.tau ?? settings().hybridTau ?? 1;
   if (!(tau >= 0 && tau <= 1)) throw new OptionError(`tau is ${tau}; it must be from 0 to 1`, { tau });
 
   const change = transition(map, mask);

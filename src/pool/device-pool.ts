@@ -1,14 +1,16 @@
 import { DeviceLimitError, OptionError, ShapeError } from '../errors.js';
 import { BufferGroup, checkBindingSize, upload } from '../gpu/buffers.js';
 import {
-  BYTES_PER_VALUE,
   checkStoredDtype,
+  isQuantized,
   type MatrixData,
   type Part,
   packRows,
   rowBytes,
   type StoredDtype,
+  valueVectors,
 } from '../gpu/layout.js';
+import { type QuantizationError, QuantizationMeter } from '../quantize.js';
 
 /** A field given as values: [N, cols], or [cols, N] when `transposed`. */
 export interface FieldData extends MatrixData {
@@ -24,7 +26,10 @@ export interface FieldParts {
   storeAs?: StoredDtype;
 }
 
-/** A field that is on the device already: rows of `cols` values, whole in one buffer that stays the caller's. */
+/**
+ * A field that is on the device already: rows of `cols` values as gpu/layout.ts describes them, values then scales,
+ * whole in one buffer that stays the caller's.
+ */
 export interface FieldBuffer {
   buffer: GPUBuffer;
   cols: number;
@@ -59,6 +64,14 @@ export interface Field {
   /** Bytes of a stored row: all parts, each padded to 16. */
   readonly rowBytes: number;
   readonly shards: readonly Shard[];
+  /** What storing each part as q8 or q4 cost; empty for the other dtypes and for buffers taken as they are. */
+  readonly quantization: readonly MatrixQuantization[];
+}
+
+/** The error of one matrix that was quantised on the way in. */
+export interface MatrixQuantization extends QuantizationError {
+  readonly name: string;
+  readonly dtype: StoredDtype;
 }
 
 /** All N rows of a layer on the device: fields that share the row index, sharded on common row boundaries. */
@@ -72,7 +85,8 @@ export class DevicePool {
   /**
    * Checks every shape against the device's limits, then allocates and uploads.
    * @throws ShapeError when fields disagree on N or lengths do not fit; OptionError for an unknown dtype or no fields;
-   * DeviceLimitError when a row alone exceeds a binding. Nothing is allocated then.
+   * DeviceLimitError when a row alone exceeds a binding; NonFiniteError, naming the matrix, for values that q8 or q4
+   * cannot hold. Nothing stays allocated then.
    */
   static from(
     device: GPUDevice,
@@ -97,7 +111,7 @@ export class DevicePool {
       device.limits.maxStorageBufferBindingSize,
       device.limits.maxBufferSize,
     );
-    const plans = names.map((name) => planField(name, specs[name], dtype));
+    const plans = names.map((name) => planField(label, name, specs[name], dtype));
     const widest = Math.max(...plans.map((plan) => plan.rowBytes));
     const whole = plans.some((plan) => plan.adopt);
     const shardRows = whole ? rows : Math.min(rows, Math.floor(limit / widest));
@@ -126,20 +140,29 @@ export class DevicePool {
     this.label = label;
     this.memory = new BufferGroup(device);
     const made = new Map<string, Field>();
-    for (const plan of plans) {
-      const shards: Shard[] = [];
-      for (let base = 0; base < rows; base += shardRows) {
-        const count = Math.min(shardRows, rows - base);
-        const buffer =
-          plan.adopt ?? this.memory.storage(`${label} ${plan.name} ${base}`, count * plan.rowBytes);
-        if (!plan.adopt)
-          upload(device, buffer, 0, packRows(plan.source, rows, base, base + count, plan.dtype));
-        shards.push({ buffer, base, rows: count });
-      }
-      const { name, rowBytes, parts } = plan;
-      made.set(name, { name, dtype: plan.dtype, parts, rowBytes, shards });
+    try {
+      for (const plan of plans) made.set(plan.name, this.store(plan, shardRows));
+    } catch (error) {
+      this.memory.destroy();
+      throw error;
     }
     this.fields = made;
+  }
+
+  private store({ name, dtype, parts, rowBytes, source, adopt }: FieldPlan, shardRows: number): Field {
+    const { device, rows, label } = this;
+    const meters = source.map(() => new QuantizationMeter());
+    const shards: Shard[] = [];
+    for (let base = 0; base < rows; base += shardRows) {
+      const count = Math.min(shardRows, rows - base);
+      const buffer = adopt ?? this.memory.storage(`${label} ${name} ${base}`, count * rowBytes);
+      if (!adopt) upload(device, buffer, 0, packRows(source, rows, base, base + count, dtype, meters));
+      shards.push({ buffer, base, rows: count });
+    }
+    const quantization = isQuantized(dtype)
+      ? meters.map((meter, p) => ({ name: source[p].name as string, dtype, ...meter.result }))
+      : [];
+    return { name, dtype, parts, rowBytes, shards, quantization };
   }
 
   /** @throws OptionError when there is no such field. */
@@ -150,6 +173,11 @@ export class DevicePool {
       `${this.label} has no field "${name}"; it has ${[...this.fields.keys()].join(', ')}.`,
       { name },
     );
+  }
+
+  /** What storing matrices as q8 or q4 cost, one entry a matrix, in the order of the fields. */
+  get quantization(): readonly MatrixQuantization[] {
+    return [...this.fields.values()].flatMap((field) => field.quantization);
   }
 
   /** Bytes of one stored row, all fields together. */
@@ -178,9 +206,13 @@ interface FieldPlan {
   adopt?: GPUBuffer;
 }
 
-function planField(name: string, spec: FieldSpec, poolDtype: StoredDtype): FieldPlan {
+function planField(label: string, name: string, spec: FieldSpec, poolDtype: StoredDtype): FieldPlan {
   const dtype = checkStoredDtype(spec.storeAs ?? poolDtype);
-  const source: readonly Part[] = 'parts' in spec ? spec.parts : 'buffer' in spec ? [] : [spec];
+  const given: readonly Part[] = 'parts' in spec ? spec.parts : 'buffer' in spec ? [] : [spec];
+  const source = given.map((part, p) => ({
+    ...part,
+    name: part.name ?? `${label} ${name}${given.length > 1 ? ` part ${p}` : ''}`,
+  }));
   const parts = 'buffer' in spec ? [spec.cols] : source.map((part) => part.cols);
   if (parts.length === 0) throw new OptionError(`field ${name} has no parts.`, { name });
   for (const cols of parts) checkCount(`columns of field ${name}`, cols);
@@ -191,9 +223,10 @@ function planField(name: string, spec: FieldSpec, poolDtype: StoredDtype): Field
       });
     }
   }
-  if ('buffer' in spec && (spec.cols * BYTES_PER_VALUE[dtype]) % 16 !== 0) {
+  // Room for one value more in the last vector: it would have to hold zeros.
+  if ('buffer' in spec && valueVectors(spec.cols + 1, dtype) === valueVectors(spec.cols, dtype)) {
     throw new ShapeError(
-      `field ${name}: a buffer is taken as it is, so its rows must be multiples of 16 bytes.`,
+      `field ${name}: a buffer is taken as it is, so the values of a row must fill vectors of 16 bytes.`,
       {
         cols: spec.cols,
         dtype,

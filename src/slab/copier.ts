@@ -1,13 +1,16 @@
 import { OptionError } from '../errors.js';
 import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, type Kernel, kernel, type KernelTable } from '../gpu/kernel.js';
+import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
 import { MOVE_FROM_SLAB } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
 import { settings } from '../settings.js';
+import { traitsOf } from '../gpu/traits.js';
 import { compact, copyRows, indexSelect } from './kernels.js';
+import { type CopyVariant, copyVariant, copyVariants } from './variants.js';
 
-/** Knobs of the row copy; defaults from PAIRSLAB_ROWS_PER_WORKGROUP and PAIRSLAB_VECTOR_WIDTH. */
+/** Knobs of the row copy; defaults from PAIRSLAB_ROWS_PER_WORKGROUP and PAIRSLAB_VECTOR_WIDTH, then the tuned variant. */
 export interface CopyTuning {
   /** Rows one workgroup copies, 1 to 64. */
   rowsPerWorkgroup?: number;
@@ -15,11 +18,14 @@ export interface CopyTuning {
   vectorWidth?: 1 | 2 | 4;
 }
 
+/** How one field's rows stand in a slab. */
+export type SlabField = Pick<Field, 'name' | 'dtype' | 'parts' | 'rowBytes'>;
+
 /** Fields copied by one dispatch: with the list and the region they fill the eight storage bindings. */
 const FIELDS_PER_DISPATCH = 3;
 /** Words before the moves, ids or slot list: the count and padding. */
 const HEADER = 4;
-/** One (shard, up to three fields) of a kernel, its bind groups made once per source of moves or ids. */
+/** One (shard, up to three fields; or one part of a field that is converted) of a kernel, its bind groups made once per source of moves or ids. */
 interface Piece {
   kernel: Kernel;
   groups: Map<Region, GPUBindGroup>;
@@ -32,12 +38,16 @@ interface Piece {
  */
 export class SlabCopier {
   private readonly pool: DevicePool;
+  private readonly fields: ReadonlyMap<string, SlabField>;
   private readonly buffers: ReadonlyMap<string, GPUBuffer>;
   private readonly rowList: GPUBuffer;
   private readonly memory: BufferGroup;
   private readonly capacity: number;
+  /** The tuned copy, or the adapter's default. */
+  readonly variant: CopyVariant;
   private readonly rowsPerWorkgroup: number;
   private readonly vectorWidth: 1 | 2 | 4;
+  private readonly lanes: number;
   private readonly regions: Regions;
   private readonly staging: Uint32Array<ArrayBuffer>;
   private copies?: Piece[];
@@ -47,6 +57,7 @@ export class SlabCopier {
 
   constructor(
     pool: DevicePool,
+    fields: ReadonlyMap<string, SlabField>,
     buffers: ReadonlyMap<string, GPUBuffer>,
     rowList: GPUBuffer,
     capacity: number,
@@ -55,16 +66,22 @@ export class SlabCopier {
   ) {
     const defaults = settings();
     this.pool = pool;
+    this.fields = fields;
     this.buffers = buffers;
     this.rowList = rowList;
     this.capacity = capacity;
     this.memory = memory;
+    this.variant = copyVariant(pool.device, this.widestRow() / 4);
+    // A pass has no buffer copies: there the adapter's default kernel stands in for them.
+    const { ROWS, WORKGROUP, vectorWidth } =
+      this.variant.arm === 'kernel' ? this.variant : copyVariants(traitsOf(pool.device))[0];
+    this.lanes = WORKGROUP;
     this.rowsPerWorkgroup = checkKnob(
       'rowsPerWorkgroup',
-      options.rowsPerWorkgroup ?? defaults.rowsPerWorkgroup ?? 1,
+      options.rowsPerWorkgroup ?? defaults.rowsPerWorkgroup ?? ROWS,
       64,
     );
-    this.vectorWidth = options.vectorWidth ?? defaults.vectorWidth;
+    this.vectorWidth = options.vectorWidth ?? defaults.vectorWidth ?? vectorWidth;
     if (![1, 2, 4].includes(this.vectorWidth)) {
       throw new OptionError(`vectorWidth must be 1, 2 or 4; it is ${this.vectorWidth}.`, {
         value: this.vectorWidth,
@@ -105,58 +122,38 @@ export class SlabCopier {
     this.encode(pass, this.selects, list, active);
   }
 
-  /** As `encodeMoves`, by one copyBufferToBuffer a row and field. */
-  encodeCopies(encoder: GPUCommandEncoder, moves: Uint32Array, active: number): void {
-    const sources = moves.filter((word, i) => i % 2 === 1 && word >= MOVE_FROM_SLAB);
-    if (sources.length > 0) this.bounce ??= this.memory.storage('bounce', this.capacity * this.widestRow());
+  /**
+   * As `encodeMoves`, by one copyBufferToBuffer a field and run of rows that are neighbours on both sides.
+   * @param rows The slab's rows by slot as they will be.
+   */
+  encodeCopies(encoder: GPUCommandEncoder, moves: Uint32Array, rows: Uint32Array): void {
+    const within = moves.some((word, i) => i % 2 === 1 && word >= MOVE_FROM_SLAB);
+    if (within) this.bounce ??= this.memory.storage('bounce', this.capacity * this.widestRow());
     // What can be refused comes before anything is recorded.
-    const region = this.write(moves, moves.length / 2, active);
+    const region = this.write(rows, rows.length, 0);
+    const runs = runsOf(moves);
     for (const field of this.pool.fields.values()) {
-      const to = this.buffers.get(field.name) as GPUBuffer;
+      const slab = this.buffers.get(field.name) as GPUBuffer;
       let bounceAt = 0;
-      for (let i = 0; i < moves.length; i += 2) {
-        const source = moves[i + 1];
-        const at = moves[i] * field.rowBytes;
+      for (const { to, source, rows: count } of runs) {
+        const at = to * field.rowBytes;
+        const bytes = count * field.rowBytes;
         if (source >= MOVE_FROM_SLAB) {
+          // Source and destination of a copy must differ.
           const bounce = this.bounce as GPUBuffer;
-          encoder.copyBufferToBuffer(
-            to,
-            (source - MOVE_FROM_SLAB) * field.rowBytes,
-            bounce,
-            bounceAt,
-            field.rowBytes,
-          );
-          encoder.copyBufferToBuffer(bounce, bounceAt, to, at, field.rowBytes);
-          bounceAt += field.rowBytes;
-        } else {
-          const { buffer, base } = shardOf(field, source);
-          encoder.copyBufferToBuffer(buffer, (source - base) * field.rowBytes, to, at, field.rowBytes);
-        }
+          const from = (source - MOVE_FROM_SLAB) * field.rowBytes;
+          encoder.copyBufferToBuffer(slab, from, bounce, bounceAt, bytes);
+          encoder.copyBufferToBuffer(bounce, bounceAt, slab, at, bytes);
+          bounceAt += bytes;
+        } else copyFromPool(encoder, field, source, count, slab, at);
       }
     }
-    this.encodeList(encoder, region, moves);
+    encoder.copyBufferToBuffer(region.buffer, region.offset, this.rowList, 0, 4 * (HEADER + rows.length));
   }
 
   /** Regions may be used again: what was encoded is on the queue, and the queue keeps its order. */
   submitted(): void {
     this.regions.submitted();
-  }
-
-  private encodeList(encoder: GPUCommandEncoder, region: Region, moves: Uint32Array): void {
-    // Four bytes a move, straight from the moves: [count] then, per pool row, its id.
-    encoder.copyBufferToBuffer(region.buffer, region.offset + 4, this.rowList, 0, 4);
-    for (let i = 0; i < moves.length; i += 2) {
-      const to = 4 * (HEADER + moves[i]);
-      const { buffer, offset } = region;
-      if (moves[i + 1] < MOVE_FROM_SLAB)
-        encoder.copyBufferToBuffer(buffer, offset + 4 * (HEADER + i + 1), this.rowList, to, 4);
-      else {
-        const from = 4 * (HEADER + moves[i + 1] - MOVE_FROM_SLAB);
-        const bounce = this.bounce as GPUBuffer;
-        encoder.copyBufferToBuffer(this.rowList, from, bounce, 0, 4);
-        encoder.copyBufferToBuffer(bounce, 0, this.rowList, to, 4);
-      }
-    }
   }
 
   private widestRow(): number {
@@ -184,30 +181,87 @@ export class SlabCopier {
     }
   }
 
+  /** Fields that stay as they are go three a dispatch, those that are converted a part at a time. */
   private makePieces(table: KernelTable): Piece[] {
-    const { device } = this.pool;
-    const fields = [...this.pool.fields.values()];
+    const all = [...this.pool.fields.values()];
+    const converted = (field: Field) => this.fields.get(field.name)?.dtype !== field.dtype;
+    const plain = all.filter((field) => !converted(field));
     const pieces: Piece[] = [];
-    for (let f = 0; f < fields.length; f += FIELDS_PER_DISPATCH) {
-      const some = fields.slice(f, f + FIELDS_PER_DISPATCH);
-      const made = kernel(device, table, {
-        slots: { vector: String(this.vectorWidth), fields: String(some.length) },
-        constants: { ROWS: this.rowsPerWorkgroup },
-      });
-      some[0].shards.forEach((shard, s) => {
-        const vectors = [0, 1, 2, 3].map((k) => (some[k] ? some[k].rowBytes / 4 / this.vectorWidth : 0));
-        const lead = f === 0 && s === 0 ? 1 : 0;
-        const last = table === copyRows ? (s === 0 ? 1 : 0) : this.capacity;
-        const params = this.memory.uniform('copy params', [...vectors, shard.base, shard.rows, lead, last]);
-        const bindings: Record<string, GPUBuffer> = { params, row_list: this.rowList };
-        some.forEach((field, k) => {
-          bindings[`pool${k}`] = field.shards[s].buffer;
-          bindings[`slab${k}`] = this.buffers.get(field.name) as GPUBuffer;
-        });
-        pieces.push({ kernel: made, groups: new Map(), bindings });
-      });
+    for (let f = 0; f < plain.length; f += FIELDS_PER_DISPATCH)
+      this.addPlain(pieces, table, plain.slice(f, f + FIELDS_PER_DISPATCH));
+    for (const field of all.filter(converted)) {
+      let poolPart = 0;
+      let slabPart = 0;
+      const to = (this.fields.get(field.name) as SlabField).dtype;
+      for (const cols of field.parts) {
+        this.addConverted(pieces, table, field, to, cols, poolPart, slabPart);
+        poolPart += partVectors(cols, field.dtype);
+        slabPart += partVectors(cols, to);
+      }
     }
     return pieces;
+  }
+
+  private addPlain(pieces: Piece[], table: KernelTable, fields: readonly Field[]): void {
+    const made = kernel(this.pool.device, table, {
+      slots: { vector: String(this.vectorWidth), fields: String(fields.length) },
+      constants: { WORKGROUP: this.lanes, ROWS: this.rowsPerWorkgroup },
+    });
+    const vectors = [0, 1, 2, 3].map((k) => (fields[k] ? fields[k].rowBytes / 4 / this.vectorWidth : 0));
+    fields[0].shards.forEach((_, s) => {
+      const bindings = this.bindingsOf(pieces, table, vectors, fields, s);
+      pieces.push({ kernel: made, groups: new Map(), bindings });
+    });
+  }
+
+  private addConverted(
+    pieces: Piece[],
+    table: KernelTable,
+    field: Field,
+    to: StoredDtype,
+    cols: number,
+    poolPart: number,
+    slabPart: number,
+  ): void {
+    const made = kernel(this.pool.device, table, {
+      slots: { vector: '4', fields: 'convert', from: field.dtype, to },
+      constants: { WORKGROUP: this.lanes, ROWS: this.rowsPerWorkgroup },
+    });
+    const slabRow = (this.fields.get(field.name) as SlabField).rowBytes / 16;
+    const shape = this.memory.uniform('copy shape', [
+      field.rowBytes / 16,
+      poolPart,
+      valueVectors(cols, field.dtype),
+      slabRow,
+      slabPart,
+      valueVectors(cols, to),
+    ]);
+    field.shards.forEach((_, s) => {
+      const bindings = { ...this.bindingsOf(pieces, table, [0, 0, 0, 0], [field], s), shape };
+      pieces.push({ kernel: made, groups: new Map(), bindings });
+    });
+  }
+
+  /** What a piece over shard `s` of `fields` is bound to. The first piece of all also keeps the row list. */
+  private bindingsOf(
+    pieces: readonly Piece[],
+    table: KernelTable,
+    vectors: readonly number[],
+    fields: readonly Field[],
+    s: number,
+  ): Record<string, GPUBuffer> {
+    const { base, rows } = fields[0].shards[s];
+    const lead = pieces.length === 0 ? 1 : 0;
+    const last = table === copyRows ? (s === 0 ? 1 : 0) : this.capacity;
+    const bindings: Record<string, GPUBuffer> = {
+      params: this.memory.uniform('copy params', [...vectors, base, rows, lead, last]),
+      row_list: this.rowList,
+    };
+    fields.forEach((field, k) => {
+      bindings[`pool${k}`] = field.shards[s].buffer;
+      bindings[`slab${k}`] = this.buffers.get(field.name) as GPUBuffer;
+    });
+    return bindings;
   }
 
   private makeCompaction(): NonNullable<SlabCopier['compaction']> {
@@ -222,8 +276,41 @@ export class SlabCopier {
   }
 }
 
-function shardOf(field: Field, row: number): { buffer: GPUBuffer; base: number } {
-  return field.shards[Math.floor(row / field.shards[0].rows)];
+/** Moves whose destinations and sources both follow one another, as one. */
+function runsOf(moves: Uint32Array): { to: number; source: number; rows: number }[] {
+  const runs: { to: number; source: number; rows: number }[] = [];
+  for (let i = 0; i < moves.length; i += 2) {
+    const last = runs.at(-1);
+    // The last pool row and the first slot are no neighbours, though their codes may be.
+    const joins = last && moves[i] === last.to + last.rows && moves[i + 1] === last.source + last.rows;
+    if (joins && moves[i + 1] !== MOVE_FROM_SLAB) last.rows++;
+    else runs.push({ to: moves[i], source: moves[i + 1], rows: 1 });
+  }
+  return runs;
+}
+
+/** Rows `[first, first + count)` of a pool to byte `at` of a slab: one copy a shard. */
+function copyFromPool(
+  encoder: GPUCommandEncoder,
+  field: Field,
+  first: number,
+  count: number,
+  slab: GPUBuffer,
+  at: number,
+): void {
+  const { rowBytes, shards } = field;
+  for (let row = first; row < first + count; ) {
+    const { buffer, base, rows } = shards[Math.floor(row / shards[0].rows)];
+    const here = Math.min(first + count, base + rows) - row;
+    encoder.copyBufferToBuffer(
+      buffer,
+      (row - base) * rowBytes,
+      slab,
+      at + (row - first) * rowBytes,
+      here * rowBytes,
+    );
+    row += here;
+  }
 }
 
 function checkKnob(name: string, value: number, most: number): number {

@@ -6,15 +6,37 @@ import activeValues from '../../shaders/lib/active_values.wgsl';
 import fields1 from '../../shaders/lib/fields_1.wgsl';
 import fields2 from '../../shaders/lib/fields_2.wgsl';
 import fields3 from '../../shaders/lib/fields_3.wgsl';
+import fieldsConvert from '../../shaders/lib/fields_convert.wgsl';
+import fromBf16 from '../../shaders/lib/from_bf16.wgsl';
+import fromF16 from '../../shaders/lib/from_f16.wgsl';
+import fromF32 from '../../shaders/lib/from_f32.wgsl';
+import fromQ4 from '../../shaders/lib/from_q4.wgsl';
+import fromQ8 from '../../shaders/lib/from_q8.wgsl';
+import toF16 from '../../shaders/lib/to_f16.wgsl';
+import toF32 from '../../shaders/lib/to_f32.wgsl';
 import vector1 from '../../shaders/lib/vector_1.wgsl';
 import vector2 from '../../shaders/lib/vector_2.wgsl';
 import vector4 from '../../shaders/lib/vector_4.wgsl';
 import maskValuesCode from '../../shaders/mask_values.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
+import type { StoredDtype } from '../gpu/layout.js';
+
+const from: Readonly<Record<StoredDtype, string>> = {
+  f32: fromF32,
+  f16: fromF16,
+  bf16: fromBf16,
+  q8: fromQ8,
+  q4: fromQ4,
+};
 
 const slots = {
+  /** Of copies that are blind to dtype. */
   vector: { '1': vector1, '2': vector2, '4': vector4 },
-  fields: { '1': fields1, '2': fields2, '3': fields3 },
+  /** How many fields a dispatch copies as they are; or one part of a field, converted. */
+  fields: { '1': fields1, '2': fields2, '3': fields3, convert: fieldsConvert },
+  /** Of `convert`: what the pool and what the slab stores. */
+  from,
+  to: { f32: toF32, f16: toF16 },
 };
 
 /** The row copy: WORKGROUP lanes along a row, ROWS rows a workgroup. */

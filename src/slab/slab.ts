@@ -1,21 +1,39 @@
 import { OptionError } from '../errors.js';
 import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
-import type { StoredDtype } from '../gpu/layout.js';
-import { BYTES_PER_VALUE } from '../gpu/layout.js';
+import { isQuantized, rowBytes, type StoredDtype, valueBytes, valueVectors } from '../gpu/layout.js';
 import { Bitmask } from '../mask/index.js';
-import { type HybridOptions, hybridPlan, type Plan, repackPlan, SlotMap } from '../plan/index.js';
-import type { DevicePool } from '../pool/device-pool.js';
-import { type CopyTuning, SlabCopier } from './copier.js';
+import {
+  type HybridOptions,
+  hybridPlan,
+  MOVE_FROM_SLAB,
+  type Plan,
+  repackPlan,
+  SlotMap,
+  writesTo,
+} from '../plan/index.js';
+import type { DevicePool, Field } from '../pool/device-pool.js';
+import { settings } from '../settings.js';
+import { type CopyTuning, SlabCopier, type SlabField } from './copier.js';
+import { measuredTau } from './tau.js';
+
+/** What a slab can convert its rows to on the way in. */
+export type SlabDtype = 'f32' | 'f16';
 
 export interface SlabOptions extends CopyTuning {
   /** C, the slots. Default: all rows of the pool. */
   capacity?: number;
+  /**
+   * What rows are converted to as they are copied, for all fields or by name. A field that is not named, or that the
+   * pool stores as this already, is copied as it is. Narrowing to f16 rounds to one of the two nearest halves, and what
+   * exceeds f16 (65,504) has no defined value there.
+   */
+  dtype?: SlabDtype | Readonly<Record<string, SlabDtype>>;
   /** How many updates may be encoded before one submit. Default 4. */
   pendingUpdates?: number;
   label?: string;
 }
 
-/** What an update did. Bytes count what is written to the slab; as many are read. */
+/** What an update did. Bytes count what is written to the slab; as many are read where nothing is converted. */
 export interface UpdateStats {
   readonly kind: 'paired' | 'repack' | 'none' | 'deferred';
   readonly added: number;
@@ -43,7 +61,7 @@ export interface UpdateOptions extends HybridOptions {
 export interface SlabView {
   readonly buffer: GPUBuffer;
   readonly offset: 0;
-  readonly dtype: StoredDtype;
+  readonly dtype: Exclude<StoredDtype, 'q8' | 'q4'>;
   /** [m, columns]; for several parts the sum of their columns. */
   readonly shape: readonly [number, number];
   /** Values from one row to the next; equal to the columns when nothing is padded. */
@@ -70,13 +88,18 @@ export class Slab {
   /** Slot → row id on the device: [m, 0, 0, 0, ids …]. */
   readonly rowList: GPUBuffer;
   readonly buffers: ReadonlyMap<string, GPUBuffer>;
+  /** How the rows of each field stand in the slab. */
+  readonly fields: ReadonlyMap<string, SlabField>;
   private readonly slots: SlotMap;
+  /** The hybrid plan's, where an update gives none. */
+  private readonly tau: number;
+  private readonly converts: boolean;
   private readonly memory: BufferGroup;
   private readonly copier: SlabCopier;
 
   /**
-   * @throws OptionError for a capacity outside 1..N or a knob out of range; DeviceLimitError when a field does not fit
-   * in one binding. Nothing stays allocated then.
+   * @throws OptionError for a capacity outside 1..N, a knob out of range, or a dtype that rows cannot be converted to;
+   * DeviceLimitError when a field does not fit in one binding. Nothing stays allocated then.
    */
   constructor(pool: DevicePool, options: SlabOptions = {}) {
     const { device } = pool;
@@ -84,18 +107,30 @@ export class Slab {
     this.label = options.label ?? 'slab';
     this.slots = new SlotMap(pool.rows, options.capacity ?? pool.rows);
     this.capacity = this.slots.capacity;
-    for (const field of pool.fields.values()) {
+    this.fields = slabFields(pool, options.dtype);
+    this.converts = [...this.fields.values()].some(({ name, dtype }) => dtype !== pool.field(name).dtype);
+    const [first] = this.fields.values();
+    this.tau = settings().hybridTau ?? measuredTau(device, first.dtype, this.rowBytes);
+    for (const field of this.fields.values()) {
       checkBindingSize(device, `${this.label} ${field.name}`, this.capacity * field.rowBytes);
     }
     this.memory = new BufferGroup(device);
     try {
       this.rowList = this.memory.storage(`${this.label} rows`, 16 + 4 * this.capacity);
       const buffers = new Map<string, GPUBuffer>();
-      for (const { name, rowBytes } of pool.fields.values()) {
+      for (const { name, rowBytes } of this.fields.values()) {
         buffers.set(name, this.memory.storage(`${this.label} ${name}`, this.capacity * rowBytes));
       }
       this.buffers = buffers;
-      this.copier = new SlabCopier(pool, buffers, this.rowList, this.capacity, this.memory, options);
+      this.copier = new SlabCopier(
+        pool,
+        this.fields,
+        buffers,
+        this.rowList,
+        this.capacity,
+        this.memory,
+        options,
+      );
     } catch (error) {
       this.memory.destroy();
       throw error;
@@ -117,6 +152,18 @@ export class Slab {
     return this.slots.slots();
   }
 
+  /** Bytes of one row in the slab, all fields together. */
+  get rowBytes(): number {
+    let sum = 0;
+    for (const field of this.fields.values()) sum += field.rowBytes;
+    return sum;
+  }
+
+  /** How many rows a paired update to `mask` would write; all of them when they do not fit. */
+  writesFor(mask: Bitmask): number {
+    return writesTo(this.slots, mask);
+  }
+
   /** GPU bytes that the slab owns. */
   get bytes(): number {
     return this.memory.bytes;
@@ -126,6 +173,12 @@ export class Slab {
   update(mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
     const { device } = this.pool;
     const encoder = device.createCommandEncoder({ label: `pairslab ${this.label} update` });
+    if (this.copiesBuffers(options)) {
+      const stats = this.encodeUpdateByCopies(encoder, mask);
+      if (stats.kind !== 'none') device.queue.submit([encoder.finish()]);
+      this.submitted();
+      return stats;
+    }
     const pass = encoder.beginComputePass({ label: `pairslab ${this.label} update` });
     const stats = this.encodeUpdate(pass, mask, options);
     pass.end();
@@ -146,7 +199,7 @@ export class Slab {
       strategy === 'repack'
         ? repackPlan(this.slots, mask)
         : strategy === 'paired'
-          ? hybridPlan(this.slots, mask, options)
+          ? hybridPlan(this.slots, mask, { ...options, tau: options.tau ?? this.tau })
           : null;
     if (!plan)
       throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
@@ -163,14 +216,37 @@ export class Slab {
   }
 
   /**
-   * The tight update by one copyBufferToBuffer a row and field, outside a pass: the arm that needs no kernel.
+   * The tight update (or a repack) by one copyBufferToBuffer a field and run of neighbouring rows, outside a pass: the arm that needs
+   * no kernel.
    * Rows that move within the slab go through a bounce buffer, since source and destination must differ.
+   * @throws OptionError where rows are converted, which such a copy cannot do; CapacityError; ShapeError. Nothing is
+   * recorded or changed then.
    */
-  encodeUpdateByCopies(encoder: GPUCommandEncoder, mask: Bitmask): UpdateStats {
-    const plan = hybridPlan(this.slots, mask, { tau: 1 });
+  encodeUpdateByCopies(
+    encoder: GPUCommandEncoder,
+    mask: Bitmask,
+    { strategy = 'paired' }: Pick<UpdateOptions, 'strategy'> = {},
+  ): UpdateStats {
+    for (const { name, dtype } of this.fields.values()) {
+      const stored = this.pool.field(name).dtype;
+      if (dtype !== stored) {
+        throw new OptionError(
+          `${this.label} keeps ${name} as ${dtype}, its pool as ${stored}: a buffer copy cannot convert; use encodeUpdate.`,
+          { name, dtype, stored },
+        );
+      }
+    }
+    const plan =
+      strategy === 'repack' ? repackPlan(this.slots, mask) : hybridPlan(this.slots, mask, { tau: 1 });
     const stats = this.describe(plan);
     if (stats.kind === 'none') return stats;
-    this.copier.encodeCopies(encoder, plan.moves, plan.active);
+    const rows = new Uint32Array(plan.active);
+    rows.set(this.slots.slots().subarray(0, plan.active));
+    for (let i = 0; i < plan.moves.length; i += 2) {
+      const source = plan.moves[i + 1];
+      rows[plan.moves[i]] = source >= MOVE_FROM_SLAB ? this.slots.rowAt(source - MOVE_FROM_SLAB) : source;
+    }
+    this.copier.encodeCopies(encoder, plan.moves, rows);
     this.slots.commit(plan);
     return stats;
   }
@@ -190,19 +266,29 @@ export class Slab {
     this.copier.submitted();
   }
 
+  /** @throws OptionError when there is no such field, or its rows are q8 or q4 in the slab: values with scales between. */
   view(name: string): SlabView {
-    const field = this.pool.field(name);
-    const size = BYTES_PER_VALUE[field.dtype];
+    this.pool.field(name);
+    const field = this.fields.get(name) as SlabField;
+    const { dtype } = field;
+    if (isQuantized(dtype)) {
+      throw new OptionError(
+        `${name} is ${dtype} in ${this.label}: its rows have scales among them and no stride in values. ` +
+          "Make the slab with dtype 'f16' or 'f32' for a view, or read `buffers` as gpu/layout.ts describes them.",
+        { name, dtype },
+      );
+    }
+    const size = valueBytes(dtype);
     let start = 0;
     const parts = field.parts.map((cols) => {
       const part = { start, cols };
-      start += (Math.ceil((cols * size) / 16) * 16) / size;
+      start += (valueVectors(cols, dtype) * 16) / size;
       return part;
     });
     return {
       buffer: this.buffers.get(name) as GPUBuffer,
       offset: 0,
-      dtype: field.dtype,
+      dtype,
       shape: [this.active, field.parts.reduce((a, b) => a + b, 0)],
       rowStride: field.rowBytes / size,
       parts,
@@ -225,8 +311,19 @@ export class Slab {
     this.memory.destroy();
   }
 
+  /** Whether a plain paired update is fastest by buffer copies here, as tuning found, and can be done so. */
+  private copiesBuffers({
+    strategy = 'paired',
+    tau = this.tau,
+    rule = 'writes',
+    deferBelow = 0,
+  }: UpdateOptions) {
+    if (this.copier.variant.arm !== 'copies' || strategy !== 'paired') return false;
+    return tau === 1 && rule === 'writes' && deferBelow === 0 && !this.converts;
+  }
+
   private describe(plan: Plan): UpdateStats {
-    const { rowBytes } = this.pool;
+    const { rowBytes } = this;
     const unchanged = plan.added.length + plan.removed.length === 0 && plan.kind !== 'repack';
     return {
       kind: plan.deferred ? 'deferred' : unchanged ? 'none' : plan.kind === 'repack' ? 'repack' : 'paired',
@@ -240,4 +337,24 @@ export class Slab {
       deferred: plan.deferred,
     };
   }
+}
+
+/** The pool's fields as a slab of these dtypes keeps them. @throws OptionError for a dtype that rows cannot be converted to. */
+function slabFields(pool: DevicePool, wanted: SlabOptions['dtype']): Map<string, SlabField> {
+  for (const name of typeof wanted === 'object' ? Object.keys(wanted) : []) pool.field(name);
+  const of = ({ name, dtype, parts, rowBytes: poolBytes }: Field): SlabField => {
+    const chosen =
+      typeof wanted === 'object' ? (Object.hasOwn(wanted, name) ? wanted[name] : undefined) : wanted;
+    if (chosen === undefined || (chosen as StoredDtype) === dtype)
+      return { name, dtype, parts, rowBytes: poolBytes };
+    if (chosen !== 'f32' && chosen !== 'f16') {
+      throw new OptionError(
+        `a slab cannot convert ${name} to "${String(chosen)}"; use f32 or f16, or leave it as the pool has it (${dtype}).`,
+        { name, dtype: chosen },
+      );
+    }
+    const bytes = parts.reduce((sum, cols) => sum + rowBytes(cols, chosen), 0);
+    return { name, dtype: chosen, parts, rowBytes: bytes };
+  };
+  return new Map([...pool.fields.values()].map((field) => [field.name, of(field)]));
 }

@@ -42,6 +42,17 @@ describe('compose', () => {
     expect(compose(table, one)).toContain('const WORKGROUP: u32 = 1u;');
   });
 
+  it('fills the slots of a choice', () => {
+    const nested: KernelTable = {
+      ...table,
+      slots: { ...table.slots, value: { outer: '//@slot inner' }, inner: table.slots.value },
+    };
+    const code = compose(nested, { slots: { value: 'outer', inner: 'one' } });
+    expect(code).toContain('fn value() -> u32 { return 1u; }');
+    expect(code).not.toContain('//@slot');
+    expect(() => compose(nested, { slots: { value: 'outer' } })).toThrow(/has no inner "undefined"/);
+  });
+
   it('brings directives to the front', () => {
     const code = compose(table, { slots: { value: 'odd' } });
     expect(code.startsWith('diagnostic(off, derivative_uniformity);')).toBe(true);
@@ -67,10 +78,12 @@ describe('compose', () => {
   });
 
   it('has each slot of each table in its code, and each slot of the code in its table', () => {
-    expect(tables).toHaveLength(12);
-    expect(new Set(tables.map(({ name }) => name)).size).toBe(12);
+    expect(tables).toHaveLength(13);
+    expect(new Set(tables.map(({ name }) => name)).size).toBe(13);
     for (const { code, slots, name } of tables) {
-      const open = [...code.matchAll(/^\/\/@slot (\w+)$/gm)].map(([, slot]) => slot);
+      // Choices may have open places too.
+      const texts = [code, ...Object.values(slots).flatMap((choices) => Object.values(choices))];
+      const open = texts.flatMap((text) => [...text.matchAll(/^\/\/@slot (\w+)$/gm)].map(([, slot]) => slot));
       expect(open.sort(), name).toEqual(Object.keys(slots).sort());
     }
   });

@@ -28,14 +28,19 @@ const every = Array.from(values, (_, i) => i);
 function launch(lab: Parameters<Parameters<typeof useLab>[1]>[0], activation: string, gated: boolean) {
   const out = lab.poisoned(values.length + 4);
   const parts = gated ? [values, new Float32Array(values.length).fill(1)] : [values];
-  const base = { dot: 'f32', tile: '1', team: 'lane', rows: 'dense', bias: 'none', activation };
+  const stored = { dtype: 'f32', quads: '1', x: '1' };
+  const base = { ...stored, tile: '1x1', team: 'lane', rows: 'dense', bias: 'none', activation };
   lab.run({
     table: gated ? gateUp : linear,
-    variant: { slots: gated ? base : { ...base, put: 'activate' }, constants: { WORKGROUP: 16, ROWS: 16 } },
+    variant: {
+      slots: gated ? base : { ...base, put: 'activate', norm: 'none' },
+      constants: { WORKGROUP: 16, ROWS: 16 },
+    },
     params: rowParams({
       rows: values.length,
       stride: parts.length,
       dotVectors: 1,
+      partStride: 1,
       xStride: 2,
       outStride: values.length,
       fat: FAT,

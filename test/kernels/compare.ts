@@ -1,27 +1,45 @@
 /** How results are compared with a twin's; the only place with tolerances. */
 import type { StoredDtype } from '../../src/gpu/layout.js';
+import type { Compute } from '../../src/mlp/compute.js';
 import { POISON } from './lab.js';
 
 /**
- * Allowed error of a kernel that works in f32, relative to the sum of the sizes of what it sums up. For f16 weights
- * the same: the twin is given the weights as they were rounded, and widening them is exact.
+ * Allowed error of a kernel that works in f32, relative to the sum of the sizes of what it sums up. For the other
+ * weights the same: the twin is given them as they were rounded or quantised (`stored`), widening f16, bf16 and integers
+ * is exact, and a scale is one more f32 multiplication.
  */
-export const TOLERANCE: Readonly<Record<StoredDtype, number>> = { f32: 1e-5, f16: 1e-5 };
+export const TOLERANCE: Readonly<Record<StoredDtype, number>> = {
+  f32: 1e-5,
+  f16: 1e-5,
+  bf16: 1e-5,
+  q8: 1e-5,
+  q4: 1e-5,
+};
+
+/**
+ * The same for f16 arithmetic, where the twin is given x as it is: of a term's size, x is off by 2^-11, its product by as
+ * much, and three sums add up to three more, 5 · 2^-11 in all; results that multiply two or three dot products have
+ * two or three times that, which does not come together in more than a few terms. The sums of quads are f32.
+ */
+export const TOLERANCE_F16 = 2 ** -8;
+/** What is smaller than 2^-14 may count as zero in f16. */
+const FLUSHED_F16 = 2 ** -14;
 
 /** What must be in an output buffer, by position; what is not said must still be poison. */
 export class Expected {
   readonly length: number;
-  private readonly dtype: StoredDtype;
+  private readonly allowed: (size: number) => number;
   private readonly values = new Map<number, { value: number; allowed: number }>();
 
-  constructor(length: number, dtype: StoredDtype = 'f32') {
+  constructor(length: number, dtype: StoredDtype = 'f32', compute: Compute = 'f32') {
     this.length = length;
-    this.dtype = dtype;
+    this.allowed = (size) =>
+      compute === 'f16' ? TOLERANCE_F16 * size + FLUSHED_F16 : TOLERANCE[dtype] * (size + 1e-3);
   }
 
   /** `size` is the sum of the sizes that `value` sums up; without it the value must be exact. */
   set(at: number, value: number, size?: number): void {
-    const allowed = size === undefined ? 0 : TOLERANCE[this.dtype] * (size + 1e-3);
+    const allowed = size === undefined ? 0 : this.allowed(size);
     this.values.set(at, { value, allowed });
   }
 

@@ -2,11 +2,12 @@ import { expect, it } from 'vitest';
 import { down as twin } from '../../shaders/down.js';
 import { sumPartials as sumTwin } from '../../shaders/sum_partials.js';
 import { roundUp } from '../../src/gpu/buffers.js';
-import { decodeF16, encodeF16 } from '../../src/dtype.js';
 import { down, sumPartials } from '../../src/mlp/kernels.js';
+import { sumsBatch, sumsVectors, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
+import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
-import { pickRows, poisoned, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { poisoned, poisonRows, rowShape, shardsOf, spread, storeRows, useLab } from './lab.js';
 import { randomIds, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -14,9 +15,10 @@ const N = 45;
 
 const cases = pairwise(
   {
-    weights: ['f32', 'f16'],
+    weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     rows: ['dense', 'masked', 'packed', 'indexed'],
-    BATCH_TILE: [1, 8],
+    sums: ['1x1', '1x2', '1x4', '2x1', '4x1', '8x1'],
+    width: ['vector', 'word'],
     WORKGROUP: [16, 64, 128],
     columns: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -27,17 +29,21 @@ const cases = pairwise(
   source(3),
   (one) =>
     (one.shards === 1 || one.rows !== 'packed') &&
-    (one.m === N || one.rows === 'packed' || one.rows === 'indexed'),
+    (one.m === N || one.rows === 'packed' || one.rows === 'indexed') &&
+    (one.width === 'vector' || one.weights === 'q8' || one.weights === 'q4') &&
+    // A vector of q8 or q4 times a batch is more sums than there are registers, and no variant.
+    (one.width === 'word' || sumsBatch(one.sums) === 1 || (one.weights !== 'q8' && one.weights !== 'q4')),
 );
 
 describeAdapters('down', (ctx) => {
   cases.forEach((one, seed) => {
     it(nameOf(one), () =>
       useLab(ctx.device, async (lab) => {
-        const { weights, columns: H, batch, splits, BATCH_TILE, WORKGROUP } = one;
+        const { weights, columns: H, batch, splits, sums, width, WORKGROUP } = one;
+        const { slots: storedAs, units } = unitsOf(weights, width, H);
         const random = source(seed);
-        const values = randomValues(random, N * H);
-        const D = weights === 'f16' ? decodeF16(encodeF16(values)) : values;
+        const given = randomValues(random, N * H);
+        const D = stored(given, H, weights);
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
         const listed = one.rows === 'packed' || one.rows === 'indexed';
@@ -46,12 +52,11 @@ describeAdapters('down', (ctx) => {
         const a = randomValues(random, batch * columns);
 
         const slots = [...ids, ...every.slice(ids.length)];
-        const slab = pickRows(D, H, slots).fill(Number.NaN, ids.length * H);
-        // Values of a stored row, padded to 16 bytes.
-        const stride = roundUp(H, weights === 'f16' ? 8 : 4);
+        // Values of a row of partials: whole quads.
+        const stride = roundUp(H, 4);
         const xStride = N + 3;
-        const tiles = Math.ceil(batch / BATCH_TILE);
-        const aBuffer = new Float32Array(tiles * BATCH_TILE * xStride).fill(Number.NaN);
+        const tiles = Math.ceil(batch / sumsBatch(sums));
+        const aBuffer = new Float32Array(tiles * sumsBatch(sums) * xStride).fill(Number.NaN);
         aBuffer.set(spread(a, columns, xStride, Number.NaN, batch));
         const length = (splits * one.shards + 1) * batch * stride;
         const partials = lab.poisoned(length);
@@ -65,8 +70,10 @@ describeAdapters('down', (ctx) => {
         lab.run(
           ...shardsOf(N, one.shards).map(({ base, rows }, s) => {
             const here = every.slice(base, base + rows);
-            const stored =
-              one.rows === 'packed' ? storeRows([slab], H, every, weights) : storeRows([D], H, here, weights);
+            const held = storeRows([given], H, one.rows === 'packed' ? slots : here, weights);
+            // The slots beyond the active ones hold rows that nothing may read: NaN.
+            if (one.rows === 'packed') poisonRows(held, ids.length, N);
+            const shape = rowShape(H, weights);
             const terms = listed
               ? ids.map((id, i) => ({ row: here.includes(id) ? id : null, column: i }))
               : here.map((id) => ({ row: id, column: id }));
@@ -80,13 +87,30 @@ describeAdapters('down', (ctx) => {
             return {
               table: down,
               variant: {
-                slots: { weights, sums: String(BATCH_TILE), rows: one.rows, finish: 'partials' },
+                slots: {
+                  dtype: storedAs.dtype,
+                  quads: storedAs.quads,
+                  sums,
+                  rows: one.rows,
+                  finish: 'partials',
+                },
                 constants: { WORKGROUP },
               },
-              params: [rows, base, stride / 4, xStride, s * splits, H, 0],
+              params: [
+                rows,
+                base,
+                stride / 4,
+                xStride,
+                s * splits,
+                H,
+                0,
+                shape.stride,
+                units,
+                shape.dotVectors,
+              ],
               step: [batch],
-              buffers: { ...shared, weights: lab.buffer(stored) },
-              grid: [Math.ceil(stride / 4 / WORKGROUP), splits, tiles] as const,
+              buffers: { ...shared, weights: lab.buffer(held) },
+              grid: [Math.ceil(units / (WORKGROUP * sumsVectors(sums))), splits, tiles] as const,
             };
           }),
         );
@@ -96,7 +120,7 @@ describeAdapters('down', (ctx) => {
   });
 });
 
-const sums = pairwise(
+const sumCases = pairwise(
   {
     put: ['store', 'add'],
     WORKGROUP: [16, 64, 128],
@@ -110,7 +134,7 @@ const sums = pairwise(
 );
 
 describeAdapters('sum_partials', (ctx) => {
-  sums.forEach((one, seed) => {
+  sumCases.forEach((one, seed) => {
     it(nameOf(one), () =>
       useLab(ctx.device, async (lab) => {
         const { columns, batch, splits, put, WORKGROUP } = one;
@@ -159,10 +183,10 @@ describeAdapters('down in one pass', (ctx) => {
       lab.run({
         table: down,
         variant: {
-          slots: { weights: 'f32', sums: '8', rows: 'dense', finish },
+          slots: { dtype: 'f32', quads: '1', sums: '8x1', rows: 'dense', finish },
           constants: { WORKGROUP: 8 },
         },
-        params: [N, 0, H / 4, N, 0, H, H],
+        params: [N, 0, H / 4, N, 0, H, H, H / 4, H / 4, H / 4],
         step: [batch],
         buffers: {
           weights: lab.buffer(storeRows([D], H, every, 'f32')),

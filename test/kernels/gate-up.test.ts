@@ -1,25 +1,29 @@
 import { it } from 'vitest';
 import { gateUp as twin } from '../../shaders/gate_up.js';
 import { maskValues } from '../../shaders/mask_values.js';
-import { decodeF16, encodeF16 } from '../../src/dtype.js';
+import { activationStride } from '../../src/gpu/layout.js';
 import { gateUp } from '../../src/mlp/kernels.js';
+import { tileBatch, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
+import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
-import { folded, pickRows, rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkTeam, randomIds, randomValues, source, tiledWorkgroup } from './make.js';
+import { folded, poisonRows, rowParams, rowShape, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { cheap, checkF16, checkTeam, randomIds, randomValues, source, tiledWorkgroup } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
 
 const cases = pairwise(
   {
-    weights: ['f32', 'f16'],
+    weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
+    compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup'],
     rows: ['dense', 'masked', 'packed', 'indexed'],
     bias: ['none', 'row'],
     // All of them: activation.test.ts.
     activation: ['silu', 'relu2'],
-    BATCH_TILE: [1, 8],
+    tile: ['1x1', '2x1', '4x1', '1x8', '4x4'],
+    width: ['vector', 'word'],
     ROWS: [1, 4, 16, 64],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
@@ -38,14 +42,12 @@ describeAdapters('gate_up', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
-        const { K, batch, activation, weights, team, BATCH_TILE, ROWS, WORKGROUP } = one;
+        checkF16(one.compute, ctx, skip);
+        const { K, batch, activation, weights, team, tile, width, ROWS, WORKGROUP } = one;
+        const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
         const random = source(seed);
-        const matrix = () => {
-          const values = randomValues(random, N * K);
-          return weights === 'f16' ? decodeF16(encodeF16(values)) : values;
-        };
-        const gate = matrix();
-        const up = matrix();
+        const given = [randomValues(random, N * K), randomValues(random, N * K)];
+        const [gate, up] = given.map((matrix) => stored(matrix, K, weights));
         const x = randomValues(random, batch * K);
         const gateBias = one.bias === 'row' ? randomValues(random, N) : undefined;
         const upBias = one.bias === 'row' ? randomValues(random, N) : undefined;
@@ -67,14 +69,12 @@ describeAdapters('gate_up', (ctx) => {
           upBias: upBias && sizes(upBias),
         });
 
-        // The slots beyond the active ones hold rows that nothing may read: NaN.
         const slots = [...ids, ...every.slice(ids.length)];
-        const slab = [gate, up].map((part) => pickRows(part, K, slots).fill(Number.NaN, ids.length * K));
         const outStride = N + 2;
-        const xStride = Math.ceil(K / 8) * 8;
-        const tiles = Math.ceil(batch / BATCH_TILE);
-        const length = tiles * BATCH_TILE * outStride;
-        const xBuffer = new Float32Array(tiles * BATCH_TILE * xStride).fill(Number.NaN);
+        const xStride = activationStride(K);
+        const tiles = Math.ceil(batch / tileBatch(tile));
+        const length = tiles * tileBatch(tile) * outStride;
+        const xBuffer = new Float32Array(tiles * tileBatch(tile) * xStride).fill(Number.NaN);
         xBuffer.set(spread(x, K, xStride, 1000, batch));
         const out = lab.poisoned(length);
         const shared = {
@@ -87,23 +87,21 @@ describeAdapters('gate_up', (ctx) => {
           ...shardsOf(N, one.shards).map((shard) => {
             const here = every.slice(shard.base, shard.base + shard.rows);
             const held = one.rows === 'packed' ? slots : here;
-            const stored =
-              one.rows === 'packed'
-                ? storeRows(slab, K, every, weights)
-                : storeRows([gate, up], K, here, weights);
+            const rows = storeRows(given, K, held, weights);
+            // The slots beyond the active ones hold rows that nothing may read: NaN.
+            if (one.rows === 'packed') poisonRows(rows, ids.length, N);
             const biases = new Float32Array(held.length * 4).fill(Number.NaN);
             held.forEach((id, i) => {
               biases[i * 4] = gateBias ? gateBias[id] : 0;
               biases[i * 4 + 1] = upBias ? upBias[id] : 0;
             });
             const [gx, gy] = folded(Math.ceil((listed ? N : shard.rows) / ROWS), one.fold);
-            const stride = stored.length / held.length / 16;
             return {
               table: gateUp,
               variant: {
                 slots: {
-                  dot: weights,
-                  tile: String(BATCH_TILE),
+                  ...storedAs,
+                  tile,
                   team,
                   rows: one.rows,
                   bias: one.bias,
@@ -113,18 +111,20 @@ describeAdapters('gate_up', (ctx) => {
               },
               params: rowParams({
                 ...shard,
-                stride,
-                dotVectors: stride / 2,
+                ...rowShape(K, weights, 2),
+                units,
                 xStride: xStride / 4,
                 outStride,
               }),
               step: [batch],
-              buffers: { ...shared, weights: lab.buffer(stored), bias: lab.buffer(biases) },
+              buffers: { ...shared, weights: lab.buffer(rows), bias: lab.buffer(biases) },
               grid: [gx, gy, tiles] as const,
             };
           }),
         );
-        new Expected(length, weights).setRows(want, size, rows.length, outStride).check(await lab.read(out));
+        new Expected(length, weights, one.compute)
+          .setRows(want, size, rows.length, outStride)
+          .check(await lab.read(out));
       }),
     );
   });

@@ -1,7 +1,7 @@
 /** What a kernel test needs around a kernel: buffers, poison, a launch, and its uniforms in the order of the WGSL. */
 import { BufferGroup, f32Bits, upload } from '../../src/gpu/buffers.js';
 import { encodeDispatch, type KernelTable, kernel, type Variant } from '../../src/gpu/kernel.js';
-import { packRows, type StoredDtype } from '../../src/gpu/layout.js';
+import { packRows, rowBytes, type StoredDtype, valueVectors } from '../../src/gpu/layout.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 
 /** What outputs hold before a kernel runs, bit for bit: a NaN as f32, a number that nothing here uses as u32. */
@@ -40,6 +40,11 @@ export class Lab {
     upload(this.device, buffer, 0, padded);
     this.words.set(buffer, words);
     return buffer;
+  }
+
+  /** A uniform buffer of these words, beside `params` and `step`. */
+  uniform(words: readonly number[]): GPUBuffer {
+    return this.memory.uniform('test uniform', words);
   }
 
   poisoned(words: number): GPUBuffer {
@@ -87,7 +92,13 @@ export function rowParams(p: {
   base?: number;
   /** Of a stored row, in vectors of 16 bytes. */
   stride: number;
-  dotVectors?: number;
+  /** Vectors of one part's values. */
+  dotVectors: number;
+  /** Units that a lane takes of them; default vectors. */
+  units?: number;
+  norm?: { columns: number; eps: number };
+  /** Default: a row has one part. */
+  partStride?: number;
   /** In vec4<f32>. */
   xStride: number;
   outStride?: number;
@@ -95,9 +106,20 @@ export function rowParams(p: {
   threshold?: number;
   fat?: number;
 }): number[] {
-  const { rows, base = 0, stride, dotVectors = stride, xStride, outStride = 0, gateStride = 0 } = p;
+  const {
+    rows,
+    base = 0,
+    stride,
+    dotVectors,
+    partStride = stride,
+    xStride,
+    outStride = 0,
+    gateStride = 0,
+  } = p;
   const floats = [f32Bits(p.threshold ?? -1), f32Bits(p.fat ?? 0)];
-  return [rows, base, stride, dotVectors, xStride, outStride, gateStride, ...floats];
+  const norm = [f32Bits(p.norm?.columns ?? 0), f32Bits(p.norm?.eps ?? 0)];
+  const sizes = [rows, base, stride, p.units ?? dotVectors, xStride, outStride, gateStride];
+  return [...sizes, ...floats, partStride, ...norm, dotVectors];
 }
 
 /** `count` workgroups over x and y, as foldGrid does on a device with a small limit: some workgroups are too many. */
@@ -123,6 +145,17 @@ export function storeRows(
 ): Uint8Array {
   const picked = parts.map((part) => ({ data: pickRows(part, K, ids), cols: K }));
   return packRows(picked, ids.length, 0, ids.length, dtype);
+}
+
+/** The figures of rows of `parts` parts of K columns, as kernels are given them, in vectors of 16 bytes. */
+export function rowShape(K: number, dtype: StoredDtype, parts = 1) {
+  const partStride = rowBytes(K, dtype) / 16;
+  return { stride: parts * partStride, partStride, dotVectors: valueVectors(K, dtype) };
+}
+
+/** Makes the rows from `begin` on NaN, whatever their dtype: set bits are a NaN of f32, f16 and bf16, and of any scale. */
+export function poisonRows(rows: Uint8Array, begin: number, count: number): Uint8Array {
+  return rows.fill(0xff, (rows.length / count) * begin);
 }
 
 /** Rows `ids` of a [N, K] matrix, as [ids, K]. */

@@ -1,12 +1,24 @@
 import { it } from 'vitest';
 import { linear as twin } from '../../shaders/linear.js';
 import { maskValues } from '../../shaders/mask_values.js';
-import { decodeF16, encodeF16 } from '../../src/dtype.js';
+import { activationStride } from '../../src/gpu/layout.js';
 import { linear } from '../../src/mlp/kernels.js';
+import { tileBatch, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
+import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
-import { folded, pickRows, poisoned, rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkTeam, randomIds, randomValues, source, tiledWorkgroup } from './make.js';
+import {
+  folded,
+  poisoned,
+  poisonRows,
+  rowParams,
+  rowShape,
+  shardsOf,
+  spread,
+  storeRows,
+  useLab,
+} from './lab.js';
+import { cheap, checkF16, checkTeam, randomIds, randomValues, source, tiledWorkgroup } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -14,7 +26,8 @@ const FAT = 0.2;
 
 const cases = pairwise(
   {
-    weights: ['f32', 'f16'],
+    weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
+    compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup'],
     rows: ['dense', 'masked', 'packed', 'indexed'],
     bias: ['none', 'row'],
@@ -22,7 +35,8 @@ const cases = pairwise(
     // All of them: activation.test.ts.
     activation: ['identity', 'silu', 'fatrelu'],
     threshold: [-1, 0, 0.3],
-    BATCH_TILE: [1, 8],
+    tile: ['1x1', '2x1', '4x1', '1x8', '4x4'],
+    width: ['vector', 'word'],
     ROWS: [1, 4, 16, 64],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
@@ -38,6 +52,8 @@ const cases = pairwise(
       (one.rows !== 'masked' && one.activation === 'identity' && one.threshold === -1)) &&
     (one.shards === 1 || one.rows !== 'packed') &&
     (one.m === N || one.rows !== 'dense') &&
+    // A jump would turn rounding into any difference.
+    (one.compute === 'f32' || (one.activation !== 'fatrelu' && one.threshold <= 0)) &&
     cheap(one),
 );
 cases.push(
@@ -49,10 +65,11 @@ describeAdapters('linear', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
+        checkF16(one.compute, ctx, skip);
         const { K, batch, put, activation } = one;
         const random = source(seed);
-        const values = randomValues(random, N * K);
-        const W = one.weights === 'f16' ? decodeF16(encodeF16(values)) : values;
+        const given = randomValues(random, N * K);
+        const W = stored(given, K, one.weights);
         const x = randomValues(random, batch * K);
         const bias = one.bias === 'row' ? randomValues(random, N) : undefined;
         const gate = put === 'gated' ? randomValues(random, batch * N) : undefined;
@@ -76,14 +93,12 @@ describeAdapters('linear', (ctx) => {
         });
 
         const list = Uint32Array.of(ids.length, 0, 0, 0, ...ids);
-        // The slots beyond the active ones hold rows that nothing may read: NaN.
         const slots = [...ids, ...every.slice(ids.length)];
-        const slab = pickRows(W, K, slots).fill(Number.NaN, ids.length * K);
         const outStride = N + 2;
         const gateStride = N + 1;
-        const xStride = Math.ceil(K / 8) * 8;
-        const tiles = Math.ceil(batch / one.BATCH_TILE);
-        const before = poisoned(tiles * one.BATCH_TILE * outStride);
+        const xStride = activationStride(K);
+        const tiles = Math.ceil(batch / tileBatch(one.tile));
+        const before = poisoned(tiles * tileBatch(one.tile) * outStride);
         if (add) {
           const floats = new Float32Array(before.buffer);
           for (let b = 0; b < batch; b++)
@@ -92,7 +107,7 @@ describeAdapters('linear', (ctx) => {
         const out = lab.buffer(before);
         // Padding of x meets the zeros of the padding of W: any finite value does. Beyond the batch may be anything.
         const xs = spread(x, K, xStride, 1000, batch);
-        const xBuffer = new Float32Array(tiles * one.BATCH_TILE * xStride).fill(Number.NaN);
+        const xBuffer = new Float32Array(tiles * tileBatch(one.tile) * xStride).fill(Number.NaN);
         xBuffer.set(xs);
         const shared = {
           x: lab.buffer(xBuffer),
@@ -101,13 +116,15 @@ describeAdapters('linear', (ctx) => {
           row_list: lab.buffer(list),
           row_mask: lab.buffer(maskValues(every.map((id) => Number(ids.includes(id))))),
         };
-        const { weights, team, BATCH_TILE, ROWS, WORKGROUP } = one;
+        const { weights, team, tile, width, ROWS, WORKGROUP } = one;
+        const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
         lab.run(
           ...shardsOf(N, one.shards).map((shard) => {
             const here = every.slice(shard.base, shard.base + shard.rows);
-            const stored =
-              one.rows === 'packed' ? storeRows([slab], K, every, weights) : storeRows([W], K, here, weights);
             const held = one.rows === 'packed' ? slots : here;
+            const rows = storeRows([given], K, held, weights);
+            // The slots beyond the active ones hold rows that nothing may read: NaN.
+            if (one.rows === 'packed') poisonRows(rows, ids.length, N);
             const biases = new Float32Array(held.length * 4).fill(Number.NaN);
             held.forEach((id, i) => {
               biases[i * 4] = bias ? bias[id] : 0;
@@ -117,19 +134,21 @@ describeAdapters('linear', (ctx) => {
               table: linear,
               variant: {
                 slots: {
-                  dot: weights,
-                  tile: String(BATCH_TILE),
+                  ...storedAs,
+                  tile,
                   team,
                   rows: one.rows,
                   bias: one.bias,
                   activation,
                   put,
+                  norm: 'none',
                 },
                 constants: { ROWS, WORKGROUP },
               },
               params: rowParams({
                 ...shard,
-                stride: stored.length / held.length / 16,
+                ...rowShape(K, weights),
+                units,
                 xStride: xStride / 4,
                 outStride,
                 gateStride,
@@ -137,12 +156,12 @@ describeAdapters('linear', (ctx) => {
                 fat: FAT,
               }),
               step: [batch],
-              buffers: { ...shared, weights: lab.buffer(stored), bias: lab.buffer(biases) },
+              buffers: { ...shared, weights: lab.buffer(rows), bias: lab.buffer(biases) },
               grid: [gx, gy, tiles] as const,
             };
           }),
         );
-        new Expected(before.length, weights)
+        new Expected(before.length, weights, one.compute)
           .setRows(want, size, rows.length, outStride)
           .check(await lab.read(out));
       }),

@@ -4,23 +4,27 @@ import { attention as attentionTwin } from '../../shaders/attention.js';
 import { embed as embedTwin } from '../../shaders/embed.js';
 import { rmsNorm as rmsNormTwin } from '../../shaders/rms_norm.js';
 import { rope as ropeTwin } from '../../shaders/rope.js';
-import { decodeF16, encodeF16 } from '../../src/dtype.js';
 import { f32Bits, roundUp } from '../../src/gpu/buffers.js';
+import { activationStride } from '../../src/gpu/layout.js';
 import { attention, attentionConstants, embed, rmsNorm, rope } from '../../src/llama/kernels.js';
+import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
+import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
-import { rowParams, shardsOf, spread, storeRows, useLab } from './lab.js';
+import { rowParams, rowShape, shardsOf, spread, storeRows, useLab } from './lab.js';
 import { randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const embeds = pairwise(
   {
-    weights: ['f32', 'f16'],
+    weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     WORKGROUP: [16, 64, 128],
     K: [1, 5, 20, 77, 600],
     batch: [1, 3, 9],
     shards: [1, 3],
     gridBatch: [0, 2],
+    // Whether what the first layer reads, times its norm's weight, is left as well.
+    next: ['none', 'scaled'],
   } as const,
   source(9),
 );
@@ -32,26 +36,33 @@ describeAdapters('embed', (ctx) => {
         const { weights, K, batch, WORKGROUP } = one;
         const N = 30;
         const random = source(seed);
-        const values = randomValues(random, N * K);
-        const E = weights === 'f16' ? decodeF16(encodeF16(values)) : values;
+        const given = randomValues(random, N * K);
+        const E = stored(given, K, weights);
         const tokens = Uint32Array.from({ length: batch + one.gridBatch }, () => Math.floor(random() * N));
-        // As the model lays x out: rows of a multiple of 8, what lies beyond K made zero from the row's padding, if at all.
-        const xStride = Math.ceil(K / 8) * 8;
-        const written = Math.ceil(K / (weights === 'f16' ? 8 : 4)) * (weights === 'f16' ? 8 : 4);
+        // As the model lays x out; what lies beyond K is made zero from the row's padding, as far as lanes reach.
+        const xStride = activationStride(K);
+        const shape = rowShape(K, weights);
+        const { dtype, quads } = unitsOf(weights, 'vector', K).slots;
+        const written = shape.dotVectors * Number(quads) * 4;
+        const nextNorm = randomValues(random, xStride);
         const x = lab.poisoned((batch + one.gridBatch) * xStride);
+        const scaled = lab.poisoned((batch + one.gridBatch) * xStride);
+        const outs = { x, scaled, next_norm: lab.buffer(nextNorm) };
         const tokenBuffer = lab.buffer(tokens);
         lab.run(
           ...shardsOf(N, one.shards).map(({ base, rows }) => {
             const here = Array.from({ length: rows }, (_, i) => base + i);
-            const stored = storeRows([E], K, here, weights);
-            const stride = stored.length / rows / 16;
             return {
               table: embed,
-              variant: { slots: { weights }, constants: { WORKGROUP } },
-              params: rowParams({ rows, base, stride, xStride: xStride / 4 }),
+              variant: { slots: { dtype, quads, next: one.next }, constants: { WORKGROUP } },
+              params: rowParams({ rows, base, ...shape, xStride: xStride / 4 }),
               step: [batch],
-              buffers: { weights: lab.buffer(stored), tokens: tokenBuffer, x },
-              grid: [Math.ceil(stride / WORKGROUP), batch + one.gridBatch, 1] as const,
+              buffers: {
+                weights: lab.buffer(storeRows([given], K, here, weights)),
+                tokens: tokenBuffer,
+                ...outs,
+              },
+              grid: [Math.ceil(shape.dotVectors / WORKGROUP), batch + one.gridBatch, 1] as const,
             };
           }),
         );
@@ -61,6 +72,14 @@ describeAdapters('embed', (ctx) => {
         expected.setRows(want, undefined, K, xStride);
         for (let b = 0; b < batch; b++) for (let c = K; c < written; c++) expected.set(b * xStride + c, 0);
         expected.check(await lab.read(x));
+        if (one.next === 'none') return;
+        const got = new Float32Array((await lab.read(x)).buffer);
+        const wantScaled = new Expected((batch + one.gridBatch) * xStride);
+        for (let b = 0; b < batch; b++) {
+          for (let c = 0; c < written; c++)
+            wantScaled.set(b * xStride + c, Math.fround(got[b * xStride + c] * nextNorm[c]));
+        }
+        wantScaled.check(await lab.read(scaled));
       }),
     );
   });
@@ -105,7 +124,9 @@ const frequenciesOf = (half: number) => Float64Array.from({ length: half }, (_, 
 
 const ropes = pairwise(
   {
-    WORKGROUP: [16, 64, 128],
+    WORKGROUP: [8, 16, 64, 128],
+    // Positions between two barriers: fewer than lanes, and more.
+    TILE: [32, 64, 256],
     heads: ['4/4', '4/2', '6/1'],
     half: [1, 10, 32, 40],
     batch: [1, 3],
@@ -179,7 +200,9 @@ describeAdapters('rope', (ctx) => {
 
 const attentions = pairwise(
   {
-    WORKGROUP: [16, 64, 128],
+    WORKGROUP: [8, 16, 64, 128],
+    // Positions between two barriers: fewer than lanes, and more.
+    TILE: [32, 64, 256],
     heads: ['4/4', '4/2', '6/1'],
     dim: [2, 20, 64, 80, 128],
     batch: [1, 3],
@@ -189,7 +212,7 @@ const attentions = pairwise(
   } as const,
   source(12),
   // lavapipe takes 3 to 12 s to compile a large head; 64 and 128 are what models have, 80 over 16 lanes takes two quads a lane.
-  ({ WORKGROUP, dim }) => dim < 64 || ['64 64', '64 128', '16 80'].includes(`${WORKGROUP} ${dim}`),
+  ({ WORKGROUP, dim }) => dim < 64 || ['64 64', '64 128', '16 80', '8 64'].includes(`${WORKGROUP} ${dim}`),
 );
 
 describeAdapters('attention', (ctx) => {
@@ -219,7 +242,10 @@ describeAdapters('attention', (ctx) => {
         };
         lab.run({
           table: attention,
-          variant: { slots: { fresh: 'cached' }, constants: attentionConstants(dim, WORKGROUP) },
+          variant: {
+            slots: { fresh: 'cached' },
+            constants: attentionConstants(dim, { WORKGROUP, TILE: one.TILE }),
+          },
           params: [heads, kvHeads, dim, qStride, outStride, f32Bits(scale)],
           step: [batch, position],
           buffers: {
@@ -275,7 +301,10 @@ describeAdapters('attention that turns its own token', (ctx) => {
       const scale = Math.fround(1 / Math.sqrt(dim));
       lab.run({
         table: attention,
-        variant: { slots: { fresh: 'turned' }, constants: attentionConstants(dim) },
+        variant: {
+          slots: { fresh: 'turned' },
+          constants: attentionConstants(dim, { WORKGROUP: 16, TILE: 64 }),
+        },
         params: [heads, kvHeads, dim, qkv.length, heads * dim, f32Bits(scale)],
         step: [1, position],
         buffers: { q: lab.buffer(qkv), keys, values, turns: lab.buffer(turns), out },

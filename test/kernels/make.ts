@@ -32,9 +32,21 @@ export function checkTeam(
   if (team === 'subgroup' && !ctx.has('subgroups')) skip(`${ctx.adapter.name} has no subgroups`);
 }
 
+/** Skips a case in f16 arithmetic, with the reason, where the device has none. */
+export function checkF16(
+  compute: string,
+  ctx: { has(feature: string): boolean; adapter: { name: string } },
+  skip: (reason: string) => void,
+): void {
+  if (compute === 'f16' && !ctx.has('shader-f16')) skip(`${ctx.adapter.name} has no shader-f16`);
+}
+
 interface Cut {
+  readonly compute: string;
   readonly team: string;
-  readonly BATCH_TILE: number;
+  readonly weights: string;
+  readonly tile: string;
+  readonly width: string;
   readonly ROWS: number;
   readonly WORKGROUP: number;
   readonly m: number;
@@ -44,15 +56,32 @@ interface Cut {
 }
 
 /**
- * Keeps tiles of 8 to a few cases: lavapipe takes seconds to compile one, and with a barrier for each step of each of
- * the eight sums 5 to 20 s, so that a team of a workgroup has them only in `tiledWorkgroup`.
+ * Cuts that there are: whole tiles of rows, words for q8 and q4 alone, f16 arithmetic for f16 alone. And keeps batched tiles to a few cases: software
+ * adapters take a second or more to compile one (vectors of q8 and q4 many), and with a barrier for each step of each of
+ * the sums 5 to 20 s, so that a team of a workgroup has them only in `tiledWorkgroup`.
  */
-export function cheap({ team, BATCH_TILE, ROWS, m, K, batch, fold }: Cut): boolean {
+export function cheap({ compute, weights, team, tile, width, ROWS, m, K, batch, fold }: Cut): boolean {
+  const quantized = weights === 'q8' || weights === 'q4';
+  if (compute === 'f16' && weights !== 'f16') return false;
+  if (ROWS % Number(tile[0]) !== 0 || (width === 'word' && !quantized)) return false;
+  if (tile.endsWith('x1')) return true;
+  if (quantized && width === 'vector') return false;
   const plain = (ROWS === 4 || ROWS === 16) && m >= 40 && (K === 20 || K === 77) && batch > 1 && fold === 1;
-  return BATCH_TILE === 1 || (team !== 'workgroup' && plain);
+  return team !== 'workgroup' && plain;
 }
 
-/** The one case of tiles of 8 with a team of a workgroup, made of another. */
+/** The one batched case with a team of a workgroup, made of another. */
 export function tiledWorkgroup<C extends Cut>(one: C): C {
-  return { ...one, team: 'workgroup', BATCH_TILE: 8, WORKGROUP: 16, ROWS: 4, K: 77, batch: 9 };
+  return {
+    ...one,
+    compute: 'f32',
+    weights: 'f32',
+    width: 'vector',
+    team: 'workgroup',
+    tile: '1x8',
+    WORKGROUP: 16,
+    ROWS: 4,
+    K: 77,
+    batch: 9,
+  };
 }

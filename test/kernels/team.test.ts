@@ -1,10 +1,13 @@
 /** Teams at their edges: workgroups smaller than a subgroup, or with a team that does not fill it. */
-import { it } from 'vitest';
+import { expect, it } from 'vitest';
 import { linear as twin } from '../../shaders/linear.js';
 import { linear } from '../../src/mlp/kernels.js';
+import { traitsOf } from '../../src/gpu/traits.js';
+import { residentUnits, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
+import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
-import { rowParams, storeRows, useLab } from './lab.js';
+import { rowParams, rowShape, storeRows, useLab } from './lab.js';
 import { checkTeam, randomValues, source } from './make.js';
 
 const N = 21;
@@ -23,8 +26,11 @@ describeAdapters('teams', (ctx) => {
         table: linear,
         variant: {
           slots: {
-            dot: 'f32',
-            tile: '1',
+            dtype: 'f32',
+            quads: '1',
+            x: '1',
+            tile: '1x1',
+            norm: 'none',
             team: 'subgroup',
             rows: 'dense',
             bias: 'none',
@@ -33,7 +39,7 @@ describeAdapters('teams', (ctx) => {
           },
           constants: { WORKGROUP, ROWS: 3 },
         },
-        params: rowParams({ rows: N, stride: K / 4, xStride: K / 4, outStride: N }),
+        params: rowParams({ rows: N, stride: K / 4, dotVectors: K / 4, xStride: K / 4, outStride: N }),
         step: [1],
         buffers: {
           weights: lab.buffer(
@@ -54,4 +60,61 @@ describeAdapters('teams', (ctx) => {
         .check(await lab.read(out));
     }),
   );
+});
+
+describeAdapters('x in registers', (ctx) => {
+  // Units a lane: one, some, as many as there are registers.
+  it.for([1, 2, 3, 5, 8])('%d units a lane', (each, { skip }) =>
+    useLab(ctx.device, async (lab) => {
+      checkTeam('subgroup', ctx, skip);
+      const lanes = traitsOf(ctx.device).subgroup;
+      for (const dtype of ['f32', 'f16', 'q8', 'q4'] as const) {
+        const width = dtype === 'q8' || dtype === 'q4' ? 'word' : 'vector';
+        const quads = Number(unitsOf(dtype, width, 1).slots.quads);
+        const cols = each * lanes * quads * 4;
+        const random = source(each);
+        const given = randomValues(random, N * cols);
+        const W = stored(given, cols, dtype);
+        const x = randomValues(random, cols);
+        const every = Array.from({ length: N }, (_, i) => i);
+        const out = lab.poisoned(N + 3);
+        expect(residentUnits(dtype, width, cols, lanes)).toBe(each);
+        lab.run({
+          table: linear,
+          variant: {
+            slots: {
+              ...unitsOf(dtype, width, cols).slots,
+              tile: 'resident',
+              norm: 'none',
+              team: 'subgroup',
+              rows: 'dense',
+              bias: 'none',
+              activation: 'identity',
+              put: 'store',
+            },
+            constants: { WORKGROUP: 2 * lanes, ROWS: 4, RESIDENT: each },
+          },
+          params: rowParams({
+            rows: N,
+            ...rowShape(cols, dtype),
+            units: unitsOf(dtype, width, cols).units,
+            xStride: cols / 4,
+            outStride: N,
+          }),
+          step: [1],
+          buffers: { weights: lab.buffer(storeRows([given], cols, every, dtype)), x: lab.buffer(x), out },
+          grid: [Math.ceil(N / 4), 1, 1],
+        });
+        new Expected(N + 3, dtype)
+          .setRows(twin({ W, x, K: cols }), twin({ W: sizes(W), x: sizes(x), K: cols }), N, N)
+          .check(await lab.read(out));
+      }
+    }),
+  );
+
+  it('is for rows that come out even', () => {
+    expect(residentUnits('f32', 'vector', 8 * 4 * 8, 8)).toBe(8);
+    expect(residentUnits('f32', 'vector', 9 * 4 * 8, 8)).toBe(0);
+    expect(residentUnits('f32', 'vector', 36, 8)).toBe(0);
+  });
 });

@@ -1,16 +1,25 @@
 import { expect, it } from 'vitest';
 import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from '../../src/dtype.js';
-import { CapacityError, OptionError, PairslabError, ShapeError } from '../../src/errors.js';
+import {
+  AdapterError,
+  CapacityError,
+  NonFiniteError,
+  OptionError,
+  PairslabError,
+  ShapeError,
+} from '../../src/errors.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask, topK } from '../../src/mask/index.js';
 import type { Activation } from '../../src/mlp/activation.js';
 import { SparseMLP, type SparseMLPOptions, type SparseMLPWeights } from '../../src/mlp/sparse-mlp.js';
-import { resolveStrategy, STRATEGIES, type Strategy } from '../../src/mlp/strategy.js';
+import { requestDevice } from '../../src/node/device.js';
+import { checkStrategy, STRATEGIES, type Strategy } from '../../src/mlp/strategy.js';
 import { nextMask } from '../slab/twin.js';
 import { describeAdapters } from '../support/adapters.js';
 import { checkOutput, type LayerWeights, layerTwin } from '../support/layer-twin.js';
 import { randomSource } from '../support/make-model.js';
+import { stored } from '../support/stored.js';
 
 interface Config extends SparseMLPOptions {
   rows: number;
@@ -32,9 +41,10 @@ const randoms = (random: () => number, length: number, scale: number) =>
 function makeLayer(config: Config, seed = 1): { weights: SparseMLPWeights; twin: LayerWeights } {
   const { rows, hidden, plain, biases = [], given, downRows, dtype } = config;
   const random = randomSource(seed);
-  const round = (values: Float32Array): Float32Array => {
-    const first = given === 'bf16' ? decodeBf16(encodeBf16(values)) : values;
-    return given === 'f16' || dtype === 'f16' ? decodeF16(encodeF16(first)) : first;
+  const round = (values: Float32Array, columns = false): Float32Array => {
+    const form = { f16: () => decodeF16(encodeF16(values)), bf16: () => decodeBf16(encodeBf16(values)) };
+    const first = given ? form[given]() : values;
+    return stored(first, hidden, dtype ?? 'f32', columns);
   };
   const give = (values: Float32Array) =>
     given === undefined
@@ -66,7 +76,7 @@ function makeLayer(config: Config, seed = 1): { weights: SparseMLPWeights; twin:
       hidden,
       gate: plain ? undefined : round(raw.gate),
       up: round(raw.up),
-      down: round(raw.down),
+      down: round(raw.down, true),
       ...bias,
     },
   };
@@ -149,6 +159,67 @@ const configs: Record<string, Config> = {
     hidden: 130,
     activation: 'relu',
     biases: ['gate'],
+    strategies: ['paired', 'repack'],
+  },
+  'silu, bf16, hidden 130': {
+    rows: 100,
+    hidden: 130,
+    dtype: 'bf16',
+    biases: ALL,
+    strategies: ['dense', 'paired'],
+  },
+  'relu, q8 in shards, all biases': {
+    rows: 100,
+    hidden: 130,
+    activation: 'relu',
+    dtype: 'q8',
+    biases: ALL,
+    maxShardBytes: 10_000,
+    batches: [1, 9],
+  },
+  'silu, q4 in shards, all biases': {
+    rows: 100,
+    hidden: 77,
+    dtype: 'q4',
+    biases: ALL,
+    maxShardBytes: 3000,
+    batches: [1, 9],
+  },
+  'plain relu2, q4 from bf16': {
+    rows: 37,
+    hidden: 300,
+    plain: true,
+    activation: 'relu2',
+    dtype: 'q4',
+    given: 'bf16',
+    strategies: ['indexed', 'repack'],
+  },
+  // The slab holds the very values that the pool's widen to, so that the twin is the same.
+  'silu, q8 into a slab of f32': {
+    rows: 100,
+    hidden: 77,
+    dtype: 'q8',
+    slabDtype: 'f32',
+    biases: ALL,
+    maxShardBytes: 6000,
+    batches: [1, 9],
+  },
+  'relu, q4 into a slab of f32': {
+    rows: 100,
+    hidden: 130,
+    activation: 'relu',
+    dtype: 'q4',
+    slabDtype: 'f32',
+    biases: ['up'],
+  },
+  'plain gelu, f16 into a slab of f32': {
+    rows: 37,
+    hidden: 20,
+    plain: true,
+    activation: 'gelu',
+    dtype: 'f16',
+    slabDtype: 'f32',
+    biases: ['up'],
     strategies: ['paired', 'repack'],
   },
   identity: { rows: 37, hidden: 64, activation: 'identity', strategies: ['auto'] },
@@ -253,6 +324,95 @@ describeAdapters('sparse MLP', (ctx) => {
     expect(gpuBytes(ctx.device)).toBe(before);
   });
 
+  it.each(['f32', 'bf16', 'q8', 'q4'] as const)(
+    'runs %s packed as f16, off by no more than rounding to f16',
+    async (dtype) => {
+      const config: Config = { rows: 100, hidden: 77, dtype, slabDtype: 'f16', capacity: 60, biases: ALL };
+      const { weights, twin } = makeLayer(config, 5);
+      const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+      const random = randomSource(6);
+      for (const count of [40, 60, 7]) {
+        const x = randoms(random, 77, 1);
+        const mask = topK(randoms(random, 100, 1), count);
+        const { y, size } = layerTwin(twin, 'silu', x, mask);
+        for (const strategy of ['paired', 'repack'] as const) {
+          const got = await mlp.forward(x, { mask, strategy });
+          // Each weight by 2^-10 at most, rounded to either side; a and its down weight multiply, and a's sums cancel.
+          for (let i = 0; i < got.length; i++)
+            expect(Math.abs(got[i] - y[i])).toBeLessThanOrEqual(2 ** -7 * (size[i] + 0.1));
+        }
+        checkOutput(await mlp.forward(x, { mask, strategy: 'indexed' }), { y, size }, 'from the pool');
+      }
+      expect(mlp.slab.view('down')).toMatchObject({ dtype: 'f16', rowStride: 80 });
+      expect(mlp.slab.rowBytes).toBe(3 * 160 + 16);
+      mlp.destroy();
+    },
+  );
+
+  // Few ways each: kernels in f16 take software adapters several seconds to compile.
+  it.for<Config>([
+    { rows: 100, hidden: 77, activation: 'silu', biases: ALL, strategies: STRATEGIES },
+    { rows: 60, hidden: 40, activation: 'silu', biases: ALL, strategies: ['dense'], batches: [9] },
+    { rows: 60, hidden: 300, activation: 'relu', maxShardBytes: 12_000, strategies: ['indexed'] },
+    { rows: 60, hidden: 40, activation: 'gelu', plain: true, biases: ['up'], strategies: ['paired'] },
+  ])('multiplies in f16 when asked, near what f32 gives: %o', async (shape, { skip }) => {
+    const { device } = ctx;
+    if (!ctx.has('shader-f16')) skip(`${ctx.adapter.name} has no shader-f16`);
+    const { rows, hidden, activation = 'silu', strategies = [], batches = [1] } = shape;
+    const config: Config = { ...shape, dtype: 'f16' };
+    const { weights, twin } = makeLayer(config, 8);
+    const before = gpuBytes(device);
+    const wide = await SparseMLP.create(device, { ...weights, ...config });
+    const half = await SparseMLP.create(device, { ...weights, ...config, compute: 'f16', slabDtype: 'f16' });
+    const random = randomSource(9);
+    for (const batch of batches) {
+      const x = randoms(random, batch * hidden, 1);
+      const mask = topK(randoms(random, rows, 1), rows / 2);
+      const { size } = layerTwin(twin, activation, x, mask);
+      const wanted = await wide.forward(x, { mask, strategy: 'indexed' });
+      for (const strategy of strategies) {
+        const got = await half.forward(x, { mask, strategy });
+        let largest = 0;
+        got.forEach((value, i) => {
+          const off = Math.abs(value - wanted[i]) / (size[i] + 0.1);
+          if (!(off <= largest)) largest = off;
+        });
+        // Of x, products and sums of four, each by 2^-11 at most, to either side.
+        expect(largest, `batch ${batch}, ${strategy}`).toBeLessThan(2 ** -9);
+        expect(largest, `batch ${batch}, ${strategy}: it is f16 arithmetic`).toBeGreaterThan(2e-5);
+      }
+    }
+    wide.destroy();
+    half.destroy();
+    expect(gpuBytes(device)).toBe(before);
+  });
+
+  it('refuses f16 arithmetic where it cannot be, with what to do', async () => {
+    const { device } = ctx;
+    const { weights } = makeLayer({ rows: 10, hidden: 8 });
+    const before = gpuBytes(device);
+    const create = (options: SparseMLPOptions) => SparseMLP.create(device, { ...weights, ...options });
+    for (const dtype of [undefined, 'f32', 'bf16', 'q8', 'q4'] as const) {
+      const refused = create({ compute: 'f16', dtype });
+      await expect(refused, dtype).rejects.toThrow(OptionError);
+      await expect(refused).rejects.toThrow(/stored as (f32|bf16|q8|q4)\. Use dtype f16, or compute f32/);
+    }
+    await expect(create({ compute: 'bf16' as 'f16', dtype: 'f16' })).rejects.toThrow(/"bf16".*f32, f16/);
+    const bare = await requestDevice({ adapter: ctx.adapter.name, features: [], tuning: false });
+    try {
+      const refused = SparseMLP.create(bare.device, { ...weights, compute: 'f16', dtype: 'f16' });
+      await expect(refused).rejects.toThrow(AdapterError);
+      await expect(refused).rejects.toThrow(/shader-f16.*Use compute f32.*requestDevice/);
+      expect(gpuBytes(bare.device)).toBe(0);
+    } finally {
+      bare.destroy();
+    }
+    if (ctx.has('shader-f16')) {
+      await expect(create({ compute: 'f16', dtype: 'f16', slabDtype: 'f32' })).rejects.toThrow(OptionError);
+    }
+    expect(gpuBytes(device)).toBe(before);
+  });
+
   it('carries the slab from step to step', async () => {
     const config: Config = { rows: 100, hidden: 20, capacity: 60, biases: ALL };
     const { weights, twin } = makeLayer(config, 2);
@@ -295,7 +455,7 @@ describeAdapters('sparse MLP', (ctx) => {
       const mlp = await SparseMLP.create(device, { ...weights, ...config });
       const before = gpuBytes(device);
       const stride = mlp.inputStride;
-      expect(stride).toBe(24);
+      expect(stride).toBe(32);
       const random = randomSource(6);
       const batches = [1, 3, 9];
       const buffers = batches.map((batch) => {
@@ -327,7 +487,7 @@ describeAdapters('sparse MLP', (ctx) => {
           const stats = mlp.encode(pass, { x: buffer, y, batch, mask: use, strategy });
           if (strategy === 'paired' || strategy === 'repack') {
             expect(stats?.active).toBe((use ?? Bitmask.full(90)).count());
-          } else expect(stats).toBeNull();
+          } else if (strategy !== 'auto') expect(stats).toBeNull();
           return { y, batch, wanted: layerTwin(twin, 'silu', x, use ?? Bitmask.full(90)), strategy };
         });
         pass.end();
@@ -355,7 +515,7 @@ describeAdapters('sparse MLP', (ctx) => {
     const config: Config = { rows: 40, hidden: 8, pendingUpdates: 2 };
     const { weights, twin } = makeLayer(config);
     const mlp = await SparseMLP.create(device, { ...weights, ...config });
-    const x = device.createBuffer({ size: 32, usage: 0x80 | 0x8 });
+    const x = device.createBuffer({ size: 128, usage: 0x80 | 0x8 });
     const y = device.createBuffer({ size: 32, usage: 0x80 | 0x4 });
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
@@ -436,23 +596,22 @@ describeAdapters('sparse MLP', (ctx) => {
     const unknown = mlp.forward(x, { strategy: 'packed' as Strategy });
     await expect(unknown).rejects.toThrow(OptionError);
     await expect(unknown).rejects.toThrow(/"packed".*dense, indexed, repack, paired, auto/);
-    expect(() => resolveStrategy('')).toThrow(OptionError);
-    expect(pinned.map(resolveStrategy)).toEqual(pinned);
-    expect(pinned).toContain(resolveStrategy('auto'));
+    expect(() => checkStrategy('')).toThrow(OptionError);
+    expect(STRATEGIES.map(checkStrategy)).toEqual(STRATEGIES);
 
     const pass = device.createCommandEncoder().beginComputePass();
     const buffer = (bytes: number) => device.createBuffer({ size: bytes, usage: 0x80 | 0x8 });
-    // batch 1: x of 24 values, y of 20; batch 3: x of 8 · 24, y of 3 · 20.
+    // batch 1: x of 32 values, y of 20; batch 3: x of 8 · 32, y of 3 · 20.
     const cases: [number, number, number][] = [
-      [1, 92, 80],
-      [1, 96, 76],
-      [3, 764, 240],
-      [3, 768, 236],
-      [9, 768, 720],
-      [0, 768, 240],
-      [-1, 768, 240],
-      [1.5, 768, 240],
-      [Number.NaN, 768, 240],
+      [1, 124, 80],
+      [1, 128, 76],
+      [3, 1020, 240],
+      [3, 1024, 236],
+      [9, 1024, 720],
+      [0, 1024, 240],
+      [-1, 1024, 240],
+      [1.5, 1024, 240],
+      [Number.NaN, 1024, 240],
     ];
     for (const [batch, xBytes, yBytes] of cases) {
       const [xBuffer, yBuffer] = [buffer(xBytes), buffer(yBytes)];
@@ -482,7 +641,8 @@ describeAdapters('sparse MLP', (ctx) => {
       ['inherited name', { activation: 'toString' as Activation }, OptionError],
       ['no threshold', { activation: { fatrelu: Number.NaN } }, OptionError],
       ['no name', { activation: {} as Activation }, OptionError],
-      ['dtype', { dtype: 'q8' as 'f16' }, OptionError],
+      ['dtype', { dtype: 'q5' as 'f16' }, OptionError],
+      ['NaN to quantise', { dtype: 'q8', down: f32(80).fill(Number.NaN, 79) }, NonFiniteError],
       ['hidden 0', { hidden: 0 }, ShapeError],
       ['hidden of other matrices', { hidden: 7 }, ShapeError],
       ['half hidden', { hidden: 2.5 }, ShapeError],
@@ -505,7 +665,13 @@ describeAdapters('sparse MLP', (ctx) => {
       await expect(SparseMLP.create(device, { ...good, ...change }), what).rejects.toThrow(error);
       expect(gpuBytes(device), what).toBe(before);
     }
-    for (const change of [{ capacity: 11 }, { capacity: 0 }, { slab: { rowsPerWorkgroup: 0 } }]) {
+    const late: Partial<SparseMLPOptions>[] = [
+      { capacity: 11 },
+      { capacity: 0 },
+      { slab: { rowsPerWorkgroup: 0 } },
+      { slabDtype: 'q8' as 'f16' },
+    ];
+    for (const change of late) {
       const mlp = await SparseMLP.create(device, { ...good, ...change });
       await expect(mlp.forward(f32(8), { strategy: 'paired' })).rejects.toThrow(OptionError);
       mlp.destroy();

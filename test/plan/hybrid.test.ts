@@ -97,7 +97,7 @@ describe('hybridPlan', () => {
 });
 
 describe('settings', () => {
-  const defaults = { hybridTau: 1, rowsPerWorkgroup: undefined, vectorWidth: 4 };
+  const defaults = { hybridTau: undefined, rowsPerWorkgroup: undefined, vectorWidth: undefined };
 
   it('has defaults, also for empty variables', () => {
     expect(settings()).toEqual(defaults);
@@ -111,7 +111,7 @@ describe('settings', () => {
     process.env.PAIRSLAB_VECTOR_WIDTH = '2';
     expect(settings()).toEqual({ hybridTau: 0.5, rowsPerWorkgroup: 64, vectorWidth: 2 });
     delete process.env.PAIRSLAB_HYBRID_TAU;
-    expect(settings().hybridTau).toBe(1);
+    expect(settings().hybridTau).toBeUndefined();
   });
 
   it.each([

@@ -1,14 +1,18 @@
 import { expect, it } from 'vitest';
 import { encodeBf16, encodeF16 } from '../../src/dtype.js';
-import { DeviceLimitError, OptionError, ShapeError } from '../../src/errors.js';
+import { DeviceLimitError, NonFiniteError, OptionError, ShapeError } from '../../src/errors.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
+import { packRows } from '../../src/gpu/layout.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { DevicePool, type FieldSpec, type PoolOptions } from '../../src/pool/device-pool.js';
+import { QuantizationMeter } from '../../src/quantize.js';
 import { Slab } from '../../src/slab/slab.js';
 import { tap } from '../slab/tap.js';
 import { checkContents, type FieldShape, makePool, makeSpecs, readSlab } from '../slab/twin.js';
 import { describeAdapters } from '../support/adapters.js';
+import { randomSource } from '../support/make-model.js';
+import { stored } from '../support/stored.js';
 
 const STORAGE = 0x80 | 0x4 | 0x8;
 
@@ -85,6 +89,44 @@ describeAdapters('device pool', (ctx) => {
     pool.destroy();
   });
 
+  it.each(['q8', 'q4'] as const)('quantises to %s on the way in and says what it cost', async (dtype) => {
+    const { device } = ctx;
+    const random = randomSource(4);
+    const rows = 37;
+    const values = (cols: number) => Float32Array.from({ length: rows * cols }, () => random() - 0.5);
+    const parts = [
+      { data: values(70), cols: 70, name: 'one' },
+      { data: encodeBf16(values(5)), dtype: 'bf16' as const, cols: 5 },
+    ];
+    const down = { data: values(40), cols: 40, transposed: true, name: 'down' };
+    const scale = { data: values(4), cols: 4, storeAs: 'f32' as const };
+    const want = packRows(parts, rows, 0, rows, dtype);
+    const stride = want.length / rows;
+    for (const maxShardBytes of [undefined, 10 * stride]) {
+      const pool = DevicePool.from(
+        device,
+        { both: { parts }, down, scale },
+        { dtype, maxShardBytes, label: 'p' },
+      );
+      expect(pool.field('both').shards.length).toBe(maxShardBytes ? 4 : 1);
+      expect(pool.field('both').rowBytes).toBe(stride);
+      expect(await shardsOf(pool, 'both')).toEqual(Array.from(new Uint32Array(want.buffer)));
+      const turned = packRows([down], rows, 0, rows, dtype);
+      expect(await shardsOf(pool, 'down')).toEqual(Array.from(new Uint32Array(turned.buffer)));
+      // The meters run over all shards.
+      const errors = pool.quantization;
+      expect(errors.map(({ name }) => name)).toEqual(['one', 'p both part 1', 'down']);
+      const back = stored(parts[0].data as Float32Array, 70, dtype);
+      const meter = new QuantizationMeter();
+      meter.add(parts[0].data as Float32Array, back);
+      expect(errors[0].dtype).toBe(dtype);
+      expect(errors[0].maxAbsolute).toBe(meter.result.maxAbsolute);
+      expect(errors[0].rmsRelative).toBeCloseTo(meter.result.rmsRelative, 9);
+      expect(pool.field('scale').quantization).toEqual([]);
+      pool.destroy();
+    }
+  });
+
   it('adopts a GPU buffer that stays the caller’s', async () => {
     const { device } = ctx;
     const { specs, images } = makeSpecs(20, { weight: { cols: [8] }, extra: { cols: [3], dtype: 'f16' } });
@@ -118,6 +160,7 @@ describeAdapters('device pool', (ctx) => {
   it('refuses what is wrong and allocates nothing', () => {
     const { device } = ctx;
     const data = new Float32Array(24);
+    const nan = new Float32Array(24).fill(Number.NaN, 17);
     const small = device.createBuffer({ size: 64, usage: STORAGE });
     const cases: [string, Record<string, FieldSpec>, PoolOptions, new (...given: never[]) => Error][] = [
       ['no fields', {}, {}, OptionError],
@@ -142,8 +185,14 @@ describeAdapters('device pool', (ctx) => {
         ShapeError,
       ],
       ['no parts', { a: { parts: [] } }, { rows: 3 }, OptionError],
-      ['unknown dtype', { a: { data, cols: 4 } }, { dtype: 'q8' as 'f32' }, OptionError],
-      ['unknown storeAs', { a: { data, cols: 4, storeAs: 'bf16' as 'f16' } }, {}, OptionError],
+      ['unknown dtype', { a: { data, cols: 4 } }, { dtype: 'q5' as 'f32' }, OptionError],
+      ['unknown storeAs', { a: { data, cols: 4, storeAs: 'fp8' as 'f16' } }, {}, OptionError],
+      [
+        'NaN to quantise',
+        { b: { data, cols: 4 }, a: { data: nan, cols: 4 } },
+        { dtype: 'q4' },
+        NonFiniteError,
+      ],
       [
         'unknown dtype of the values',
         { a: { data: new Uint16Array(8), dtype: 'q4' as 'f16', cols: 4 } },

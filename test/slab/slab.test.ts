@@ -1,11 +1,15 @@
 import { afterEach, expect, it, vi } from 'vitest';
 import { CapacityError, DeviceLimitError, OptionError, RowError, ShapeError } from '../../src/errors.js';
+import { decodeF16 } from '../../src/dtype.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
+import { packRows } from '../../src/gpu/layout.js';
+import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
 import { Slab, type SlabOptions, type UpdateOptions } from '../../src/slab/slab.js';
 import { describeAdapters } from '../support/adapters.js';
 import { randomSource } from '../support/make-model.js';
+import { stored } from '../support/stored.js';
 import { tap, tapPass } from './tap.js';
 import { checkSame, checkSlab, type FieldShape, makePool, nextMask, randomMask, readSlab } from './twin.js';
 
@@ -437,6 +441,108 @@ describeAdapters('slab', (ctx) => {
     for (const one of [pool, twin.pool]) one.destroy();
   });
 
+  it.each(['f32', 'f16', 'bf16', 'q8', 'q4'] as const)('converts rows of %s on the way in', async (dtype) => {
+    const random = randomSource(40);
+    const rows = 40;
+    const values = (cols: number) => Float32Array.from({ length: rows * cols }, () => random() - 0.5);
+    const parts = [70, 5].map((cols) => ({ data: values(cols), cols }));
+    const bias = { data: values(4), cols: 4, storeAs: 'f32' as const };
+    const all = Array.from({ length: rows }, (_, r) => r);
+    const fields = { matrix: { parts }, bias };
+    for (const maxShardBytes of [undefined, 2000]) {
+      const pool = DevicePool.from(ctx.device, fields, { dtype, maxShardBytes });
+      for (const to of ['f32', 'f16'] as const) {
+        const slab = new Slab(pool, { capacity: 20, dtype: { matrix: to } });
+        expect(slab.fields.get('matrix')).toMatchObject({ dtype: to, parts: [70, 5] });
+        expect(slab.fields.get('bias')?.dtype).toBe('f32');
+        // 72 + 8 values as either.
+        const rowBytes = (to === 'f32' ? 4 : 2) * 80 + 16;
+        expect(slab.rowBytes).toBe(rowBytes);
+        let mask = randomMask(random, rows, 20);
+        for (let n = 0; n < 6; n++) {
+          const stats =
+            n === 3 ? slab.repackByMask(mask) : n === 4 ? slab.repackByIds(mask.ids()) : slab.update(mask);
+          expect(stats.bytes).toBe(stats.writes * rowBytes);
+          expect(stats.minimumBytes).toBe(stats.minimum * rowBytes);
+          const { buffer, rowStride, parts: places } = slab.view('matrix');
+          const words = await readBuffer(ctx.device, buffer);
+          const found = to === 'f32' ? new Float32Array(words) : decodeF16(new Uint16Array(words));
+          const biases = new Float32Array(
+            await readBuffer(ctx.device, slab.buffers.get('bias') as GPUBuffer),
+          );
+          expect(Array.from(slab.rowIds()).sort((a, b) => a - b)).toEqual(rowsOf(mask));
+          slab.rowIds().forEach((row, slot) => {
+            places.forEach(({ start, cols }, p) => {
+              const want = stored(parts[p].data.subarray(row * cols, (row + 1) * cols), cols, dtype);
+              for (let c = 0; c < cols; c++) {
+                const got = found[slot * rowStride + start + c];
+                // To f16: one of the two nearest halves.
+                const allowed = to === 'f32' ? 0 : Math.abs(want[c]) * 2 ** -10 + 2 ** -24;
+                if (!(Math.abs(got - want[c]) <= allowed))
+                  throw new Error(`row ${row}: ${got}, not ${want[c]}`);
+              }
+            });
+            expect(biases.subarray(slot * 4, slot * 4 + 4)).toEqual(bias.data.subarray(row * 4, row * 4 + 4));
+          });
+          expect(new Uint32Array(await readBuffer(ctx.device, slab.rowList))[0]).toBe(mask.count());
+          mask = n === 1 ? Bitmask.empty(rows) : nextMask(random, mask, 20);
+        }
+        // A buffer copy cannot convert; a slab that keeps the pool's dtype can be copied to.
+        const before = slab.mask();
+        const encoder = ctx.device.createCommandEncoder();
+        const copy = () => slab.encodeUpdateByCopies(encoder, Bitmask.fromIds(all.slice(0, 3), rows));
+        if (dtype === to) copy();
+        else {
+          expect(copy).toThrow(OptionError);
+          expect(copy).toThrow(`keeps matrix as ${to}, its pool as ${dtype}`);
+          expect(slab.mask().equals(before)).toBe(true);
+        }
+        slab.destroy();
+      }
+      pool.destroy();
+    }
+  });
+
+  it.each(['q8', 'q4', 'bf16'] as const)('keeps rows of %s as they are, bit for bit', async (dtype) => {
+    const random = randomSource(41);
+    const rows = 30;
+    const data = Float32Array.from({ length: rows * 45 }, () => random() - 0.5);
+    const pool = DevicePool.from(ctx.device, { a: { data, cols: 45 } }, { dtype, maxShardBytes: 1000 });
+    const words = new Uint32Array(packRows([{ data, cols: 45 }], rows, 0, rows, dtype).buffer);
+    const twin = { pool, rows, images: new Map([['a', { words, stride: words.length / rows }]]) };
+    const slab = new Slab(pool, { capacity: 12 });
+    let mask = randomMask(random, rows, 12);
+    for (let n = 0; n < 4; n++) {
+      slab.update(mask);
+      await checkSlab(twin, slab, mask);
+      mask = nextMask(random, mask, 12);
+    }
+    const encoder = ctx.device.createCommandEncoder();
+    slab.encodeUpdateByCopies(encoder, mask);
+    ctx.device.queue.submit([encoder.finish()]);
+    slab.submitted();
+    await checkSlab(twin, slab, mask);
+    if (dtype === 'bf16') expect(slab.view('a')).toMatchObject({ dtype, rowStride: 48 });
+    else {
+      // Scales stand among the values: there is no stride that a matrix kernel could use.
+      expect(() => slab.view('a')).toThrow(OptionError);
+      expect(() => slab.view('a')).toThrow(/a is q[84] in slab.*dtype 'f16' or 'f32'/);
+    }
+    slab.destroy();
+    pool.destroy();
+  });
+
+  it('refuses dtypes that rows cannot be converted to, and allocates nothing', () => {
+    const { pool } = makePool(ctx.device, 5, some(2));
+    const before = gpuBytes(ctx.device);
+    const wrong: unknown[] = ['q8', 'bf16', 'toString', { b: 'q4' }, { toString: 'f16' }, { c: 'f16' }];
+    for (const dtype of wrong as SlabOptions['dtype'][]) {
+      expect(() => new Slab(pool, { dtype }), JSON.stringify(dtype)).toThrow(OptionError);
+      expect(gpuBytes(ctx.device)).toBe(before);
+    }
+    expect(new Slab(pool, { dtype: 'f16' }).view('b')).toMatchObject({ dtype: 'f16', rowStride: 8 });
+  });
+
   it('has typed errors for views of fields that are not there', () => {
     const { pool } = makePool(ctx.device, 5, some(2));
     const slab = new Slab(pool);
@@ -531,18 +637,18 @@ describeAdapters('slab', (ctx) => {
     expect(grid({ rowsPerWorkgroup: 5, vectorWidth: 1 })).toBe(2);
     expect(shaders.at(-1)).toContain('alias Vector = u32');
 
+    vi.stubEnv('PAIRSLAB_HYBRID_TAU', '0.2');
     const slab = new Slab(twin.pool);
     const mask = Bitmask.fromIds([1, 2, 3, 4], 20);
     slab.update(mask);
     await checkSlab(twin, slab, mask);
-    vi.stubEnv('PAIRSLAB_HYBRID_TAU', '0.2');
     const next = Bitmask.fromIds([1, 2, 3, 5], 20);
     expect(slab.update(next)).toMatchObject({ kind: 'repack', writes: 4 });
     expect(slab.update(mask, { tau: 1 })).toMatchObject({ kind: 'paired', writes: 1 });
     await checkSlab(twin, slab, mask);
 
     vi.stubEnv('PAIRSLAB_HYBRID_TAU', '2');
-    expect(() => slab.update(next)).toThrow(OptionError);
+    expect(() => new Slab(twin.pool)).toThrow(OptionError);
     vi.stubEnv('PAIRSLAB_HYBRID_TAU', '');
     vi.stubEnv('PAIRSLAB_VECTOR_WIDTH', '3');
     expect(() => new Slab(twin.pool)).toThrow(OptionError);

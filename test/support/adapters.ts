@@ -43,7 +43,11 @@ function withDevice(adapter: AdapterEntry, body: (ctx: AdapterContext) => void):
     return made.device;
   };
   beforeAll(async () => {
-    made = await requestDevice({ adapter: adapter.name, log: (message) => uncaught.push(message) });
+    made = await requestDevice({
+      adapter: adapter.name,
+      tuning: false,
+      log: (message) => uncaught.push(message),
+    });
   });
   afterAll(() => made?.destroy());
   beforeEach(() => {

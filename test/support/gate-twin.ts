@@ -3,25 +3,9 @@
  * written for it: LlamaTwin itself runs on a checkpoint that is cut off behind the layer's MLP norm and has the gate
  * matrix for its output head.
  */
-import { decodeF16, encodeF16 } from '../../src/dtype.js';
 import { Checkpoint } from '../../src/llama/checkpoint.js';
 import { activate } from './layer-twin.js';
 import { LlamaTwin } from './llama-twin.js';
-
-/** A checkpoint whose matrices went through f16, as a device that stores f16 has them. Vectors stay as they are. */
-export class HalfCheckpoint extends Checkpoint {
-  readonly #from: Checkpoint;
-
-  constructor(from: Checkpoint) {
-    super(`${from.name} as f16`, from.config, new Map());
-    this.#from = from;
-  }
-
-  override async readF32(name: string, shape: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const values = await this.#from.readF32(name, shape);
-    return shape.length === 2 ? decodeF16(encodeF16(values)) : values;
-  }
-}
 
 /** Ends behind the MLP norm of `layer`; its logits are that layer's gates, without their bias. */
 class CutCheckpoint extends Checkpoint {

@@ -1,11 +1,14 @@
 /** Loading: what is refused is refused before anything is allocated, and what was allocated is given back. */
 import { describe, expect, it } from 'vitest';
-import { DeviceLimitError, ModelFormatError, OptionError } from '../../../src/errors.js';
+import { DeviceLimitError, ModelFormatError, NonFiniteError, OptionError } from '../../../src/errors.js';
 import { gpuBytes } from '../../../src/gpu/buffers.js';
-import type { StoredDtype } from '../../../src/gpu/layout.js';
+import { packRows, STORED_DTYPES, type StoredDtype } from '../../../src/gpu/layout.js';
+import { readBuffer } from '../../../src/gpu/readback.js';
+import { decodeBytes } from '../../../src/llama/bytes.js';
 import { Checkpoint, openCheckpoint, requiredTensors } from '../../../src/llama/checkpoint.js';
 import type { TensorData } from '../../../src/llama/safetensors.js';
-import { estimateBytes, type LoadOptions, loadWeights } from '../../../src/llama/weights.js';
+import { estimateBytes, type LoadOptions, loadWeights, otherDtype } from '../../../src/llama/weights.js';
+import type { DevicePool } from '../../../src/pool/device-pool.js';
 import { describeAdapters } from '../../support/adapters.js';
 import {
   type MakeModelOptions,
@@ -142,7 +145,7 @@ describeAdapters('loading', (ctx) => {
 
   it('an unknown dtype: OptionError, nothing allocated', async () => {
     const checkpoint = await openCheckpoint(makeModel());
-    expect(await refused(checkpoint, { dtype: 'q8' as StoredDtype })).toBeInstanceOf(OptionError);
+    expect(await refused(checkpoint, { dtype: 'q5' as StoredDtype })).toBeInstanceOf(OptionError);
   });
 
   it.each([0, -1, 1.5, Number.NaN])('a context of %d: OptionError, nothing allocated', async (context) => {
@@ -153,6 +156,9 @@ describeAdapters('loading', (ctx) => {
     ['f32', {}],
     ['f16', { hidden: 20, intermediate: 37, heads: 2, headDim: 10 }],
     ['f32', { tied: true, dtype: 'bf16' }],
+    ['bf16', { tied: true }],
+    ['q8', { hidden: 20, intermediate: 37, heads: 2, headDim: 10 }],
+    ['q4', { hidden: 48, intermediate: 70, dtype: 'f16' }],
   ])('counts what it holds, as estimated, and gives it back: %s %o', async (dtype, options) => {
     const checkpoint = await openCheckpoint(makeModel(options));
     const before = gpuBytes(ctx.device);
@@ -171,6 +177,76 @@ describeAdapters('loading', (ctx) => {
     expect(gpuBytes(ctx.device)).toBe(before);
     weights.destroy();
     expect(gpuBytes(ctx.device)).toBe(before);
+  });
+
+  it.each(
+    (['f32', 'f16', 'bf16'] as const).flatMap((file) => STORED_DTYPES.map((dtype) => [file, dtype] as const)),
+  )('stores %s files as %s, bit for bit as the values say', async (file, dtype) => {
+    const sizes = { hidden: 40, intermediate: 37, layers: 1, mlpBias: true, attentionBias: true };
+    const checkpoint = await openCheckpoint(makeModel({ ...sizes, dtype: file }));
+    const weights = await loadWeights(ctx.device, checkpoint, { dtype, context: 8 });
+    const { gate, mlp, output, qkv } = weights.layers[0];
+    const at = 'model.layers.0.';
+    const values = (name: string, shape: number[]) => checkpoint.readF32(`${at}${name}.weight`, shape);
+    const check = async (pool: DevicePool, field: string, data: Float32Array, transposed: boolean) => {
+      const { parts, rowBytes, shards, dtype: kept } = pool.field(field);
+      expect(kept).toBe(pool === output ? otherDtype(dtype) : dtype);
+      const want = packRows([{ data, cols: parts[0], transposed }], pool.rows, 0, pool.rows, kept);
+      const got = await readBuffer(ctx.device, shards[0].buffer, 0, pool.rows * rowBytes);
+      expect(new Uint8Array(got)).toEqual(want);
+    };
+    await check(gate, 'weight', await values('mlp.gate_proj', [37, 40]), false);
+    await check(mlp, 'up', await values('mlp.up_proj', [37, 40]), false);
+    await check(mlp, 'down', await values('mlp.down_proj', [40, 37]), true);
+    await check(output, 'weight', await values('self_attn.o_proj', [40, 40]), false);
+    const others = [qkv, weights.embedding, weights.head].map((pool) => pool.field('weight').dtype);
+    expect(new Set(others)).toEqual(new Set([dtype === 'q8' || dtype === 'q4' ? 'f16' : dtype]));
+    for (const pool of [gate, mlp, output, qkv]) expect(pool.field('bias').dtype).toBe('f32');
+
+    // The error of the matrices that were quantised, each by its tensor's name.
+    const names = ['gate', 'up', 'down'].map((name) => `${at}mlp.${name}_proj.weight`);
+    const quantised = dtype === 'q8' || dtype === 'q4';
+    expect(Object.keys(weights.quantization).sort()).toEqual(quantised ? names.sort() : []);
+    for (const { rmsRelative, maxAbsolute } of Object.values(weights.quantization)) {
+      // Uniform weights: q8 rows step by 1/127 of their largest, q4 groups by about 1/8, and rounding has 1/√12 of it.
+      expect(rmsRelative).toBeGreaterThan(dtype === 'q8' ? 0.002 : 0.03);
+      expect(rmsRelative).toBeLessThan(dtype === 'q8' ? 0.006 : 0.09);
+      expect(maxAbsolute).toBeGreaterThan(0);
+      expect(maxAbsolute).toBeLessThan(dtype === 'q8' ? 0.002 : 0.04);
+    }
+    weights.destroy();
+  });
+
+  it.each([
+    ['q8', Number.NaN],
+    ['q4', Number.POSITIVE_INFINITY],
+  ] as const)(
+    'a weight that %s cannot hold (%d): NonFiniteError by the tensor’s name, all given back',
+    async (dtype, value) => {
+      const data = Float32Array.from({ length: 24 * 16 }, (_, i) => (i === 5 * 16 + 3 ? value : 0.1));
+      const checkpoint = await openCheckpoint(await changed((all) => swap(all, UP, { data })));
+      const before = gpuBytes(ctx.device);
+      const error: unknown = await loadWeights(ctx.device, checkpoint, { dtype }).catch((caught) => caught);
+      expect(error).toBeInstanceOf(NonFiniteError);
+      expect((error as NonFiniteError).message).toContain(
+        `${UP} cannot be stored as ${dtype}: row 5, column 3`,
+      );
+      expect((error as NonFiniteError).details).toMatchObject({ name: UP, row: 5, column: 3 });
+      expect(gpuBytes(ctx.device)).toBe(before);
+      // The other dtypes keep what the file has.
+      (await loadWeights(ctx.device, checkpoint, { dtype: 'bf16' })).destroy();
+    },
+  );
+
+  it.each(['q8', 'q4'] as const)('counts the bytes that a token reads, stored as %s', async (dtype) => {
+    const checkpoint = await openCheckpoint(makeModel({ hidden: 64, intermediate: 96, heads: 4, vocab: 50 }));
+    const weights = await loadWeights(ctx.device, checkpoint, { dtype });
+    // A row of 64 columns: 4 vectors and a scale's as q8, 2 and one of scales as q4.
+    const row = dtype === 'q8' ? 80 : 48;
+    const other = 2 * ((50 + 2 * (3 * 64 + 64)) * 64);
+    expect(decodeBytes(weights, null)).toBe(other + 2 * 96 * 3 * row);
+    expect(decodeBytes(weights, [10, 20])).toBe(other + 2 * 96 * row + 30 * 2 * row);
+    weights.destroy();
   });
 
   it('tells each tensor once, up to the total', async () => {

@@ -96,6 +96,32 @@ describeAdapters('the held-out text', (ctx) => {
     240_000,
   );
 
+  /** Nats per token of the first windows, stored as f32. */
+  let wide: number | undefined;
+
+  // bf16 keeps 8 bits of each weight, as q8 nearly does.
+  it.each<[StoredDtype, Strategy, number]>([
+    ['bf16', 'dense', 0.005],
+    ['q8', 'dense', 0.005],
+    ['q8', 'indexed', 0.005],
+    ['q4', 'dense', 0.03],
+    ['q4', 'indexed', 0.03],
+  ])(
+    'stored as %s, %s, keeps the perplexity of f32 within %d',
+    async (dtype, strategy, allowed) => {
+      const windows = swift ? 1 : 4;
+      const score = (as: StoredDtype, by: Strategy) =>
+        withSession(as, { strategy: by }, async (session) => {
+          let sum = 0;
+          for (let w = 0; w < windows; w++) sum += await scoreWindow(session, w);
+          return sum / (windows * window);
+        });
+      wide ??= await score('f32', 'dense');
+      expect(Math.abs(Math.exp((await score(dtype, strategy)) - wide) - 1)).toBeLessThan(allowed);
+    },
+    240_000,
+  );
+
   it.each<Strategy>(['dense', 'paired'])('is what perplexity() says: %s', async (strategy) => {
     await withSession('f32', { strategy }, async (session) => {
       const size = 24;

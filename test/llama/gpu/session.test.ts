@@ -269,10 +269,22 @@ describeAdapters('a session', (ctx) => {
 
   it('takes auto for a strategy, and reports what it chose', async () => {
     await withSession({ strategy: 'auto' }, async (session) => {
-      expect(STRATEGIES).toContain(session.strategy);
+      expect(session.strategy).toBe('auto');
       const expected = (await twin([...PROMPT, ...MORE])).slice(PROMPT.length - 1);
       for (const [i, logits] of (await run(session)).entries())
         expect(largestDifference(logits, expected[i])).toBeLessThan(ALLOWED);
+      const { layers, intermediateSize } = session.weights.config;
+      const told = session.explain();
+      expect(told).toHaveLength(layers);
+      told.forEach(({ step, strategy, because }, l) => {
+        expect(STRATEGIES).toContain(strategy);
+        expect(step).toMatchObject({
+          rows: intermediateSize,
+          active: session.lastStep.active?.[l],
+          batch: 1,
+        });
+        expect(because).toMatch(/rows are active/);
+      });
     });
   });
 

@@ -1,0 +1,13 @@
+// Weights stored as int4, taken a word at a time: eight of them, two quads. Less code than a whole vector, which counts
+// where a load is many instructions (software adapters) or where a tile is wide. Layout as in dtype_q4.
+@group(0) @binding(2) var<storage, read> weights: array<u32>;
+fn weight_quads(part: u32, w: u32) -> Quads {
+  let word = weights[part * 4u + w];
+  let scales = unpack2x16float(weights[(part + params.value_vectors) * 4u + w / 8u]);
+  let s = select(scales.x, scales.y, (w & 4u) == 4u);
+  return Quads(
+    s * vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(28u, 24u, 20u, 16u)) >> vec4<u32>(28u)),
+    s * vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(12u, 8u, 4u, 0u)) >> vec4<u32>(28u)),
+  );
+}
+fn part_scale(part: u32) -> f32 { return 1.0; }

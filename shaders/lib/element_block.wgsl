@@ -1,0 +1,12 @@
+// 64 bytes, a cache line, by four loads of one element: one index, and with robustness one bounds check.
+struct Element {
+  a: vec4<u32>,
+  b: vec4<u32>,
+  c: vec4<u32>,
+  d: vec4<u32>,
+}
+fn sum_zero() -> vec4<u32> { return vec4<u32>(0u); }
+fn sum_add(sum: vec4<u32>, i: u32) -> vec4<u32> {
+  return sum + ((data[i].a + data[i].b) + (data[i].c + data[i].d));
+}
+fn sum_total(sum: vec4<u32>) -> u32 { return sum.x + sum.y + sum.z + sum.w; }

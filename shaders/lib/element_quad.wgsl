@@ -1,0 +1,5 @@
+// Sixteen bytes a load.
+alias Element = vec4<u32>;
+fn sum_zero() -> vec4<u32> { return vec4<u32>(0u); }
+fn sum_add(sum: vec4<u32>, i: u32) -> vec4<u32> { return sum + data[i]; }
+fn sum_total(sum: vec4<u32>) -> u32 { return sum.x + sum.y + sum.z + sum.w; }

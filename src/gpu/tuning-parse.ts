@@ -1,0 +1,128 @@
+/** A saved tuning comes from a disk or a page's storage, so it may be anything: every field is checked. */
+import { TuningError } from '../errors.js';
+import { STORED_DTYPES, type StoredDtype } from './layout.js';
+import type { Costs, MeasuredEntry, TunedEntry, Tuning } from './tuning.js';
+
+/** Entries a tuning has at most; the oldest give way. */
+export const MOST_ENTRIES = 1000;
+const MOST_FIELDS = 16;
+const MOST_COSTS = 16;
+const NAME = /^[A-Za-z_]\w{0,40}$/;
+const WORD = /^[\w.-]{1,40}$/;
+
+/**
+ * What `saveTuning` wrote, as a tuning. Whether a variant is one of those that this version has is seen where it is
+ * looked up.
+ * @throws TuningError that names the field.
+ */
+export function parseTuning(json: unknown): Tuning & { readonly entries: readonly MeasuredEntry[] } {
+  const file = object(json, 'the tuning');
+  if (field(file, 'format') !== 1) fail('format', field(file, 'format'), '1');
+  const entries = list(field(file, 'entries'), 'entries', MOST_ENTRIES).map((entry, i) =>
+    parseEntry(entry, `entries[${i}]`),
+  );
+  const costs = field(file, 'costs');
+  return costs === undefined
+    ? { entries }
+    : {
+        entries,
+        costs: list(costs, 'costs', MOST_COSTS).map((cost, i) => parseCosts(cost, `costs[${i}]`)),
+      };
+}
+
+/** As it is saved. */
+export function serializeTuning(tuning: Tuning, key: string): object {
+  const { entries, costs } = tuning;
+  return { format: 1, key, entries, ...(costs ? { costs } : {}) };
+}
+
+function parseEntry(json: unknown, at: string): MeasuredEntry {
+  const entry = object(json, at);
+  const kernel = field(entry, 'kernel');
+  if (typeof kernel !== 'string' || !NAME.test(kernel)) fail(`${at}.kernel`, kernel, 'a name');
+  const batched = field(entry, 'batched');
+  if (typeof batched !== 'boolean') fail(`${at}.batched`, batched, 'true or false');
+  const cols = field(entry, 'cols');
+  if (!Number.isSafeInteger(cols) || (cols as number) < 1)
+    fail(`${at}.cols`, cols, 'an integer of 1 or more');
+  const variant = parseVariant(field(entry, 'variant'), `${at}.variant`);
+  // A tuning that a caller made by hand has no measurements.
+  const was = field(entry, 'default');
+  const speedup = field(entry, 'speedup');
+  return {
+    kernel,
+    dtype: dtypeOf(field(entry, 'dtype'), `${at}.dtype`),
+    batched,
+    cols: cols as number,
+    variant,
+    default: was === undefined ? variant : parseVariant(was, `${at}.default`),
+    speedup: speedup === undefined ? 1 : positive(speedup, `${at}.speedup`),
+  };
+}
+
+function parseVariant(json: unknown, at: string): TunedEntry['variant'] {
+  const fields = Object.entries(object(json, at));
+  if (fields.length === 0 || fields.length > MOST_FIELDS)
+    fail(at, `${fields.length} fields`, `1 to ${MOST_FIELDS}`);
+  for (const [name, value] of fields) {
+    // Names such as __proto__ would not stay fields of the object that is made here.
+    if (!NAME.test(name) || name in Object.prototype) fail(`a field of ${at}`, name, 'a plain name');
+    const fine =
+      typeof value === 'string' ? WORD.test(value) : Number.isSafeInteger(value) && Number(value) >= 0;
+    if (!fine) fail(`${at}.${name}`, value, 'a short word or an integer');
+  }
+  return Object.fromEntries(fields) as TunedEntry['variant'];
+}
+
+function parseCosts(json: unknown, at: string): Costs {
+  const costs = object(json, at);
+  const numbers = <N extends string>(name: string, names: readonly N[]): Record<N, number> => {
+    const of = object(field(costs, name), `${at}.${name}`);
+    return Object.fromEntries(names.map((n) => [n, positive(field(of, n), `${at}.${name}.${n}`)])) as Record<
+      N,
+      number
+    >;
+  };
+  const ways = ['dense', 'indexed', 'packed'] as const;
+  const copies = ['each', 'gigabyte'] as const;
+  return {
+    dtype: dtypeOf(field(costs, 'dtype'), `${at}.dtype`),
+    launch: positive(field(costs, 'launch'), `${at}.launch`),
+    wait: positive(field(costs, 'wait'), `${at}.wait`),
+    read: numbers('read', ways),
+    readBatched: numbers('readBatched', ways),
+    move: numbers('move', copies),
+    select: numbers('select', copies),
+  };
+}
+
+function dtypeOf(value: unknown, at: string): StoredDtype {
+  if (typeof value === 'string' && (STORED_DTYPES as readonly string[]).includes(value))
+    return value as StoredDtype;
+  return fail(at, value, `one of ${STORED_DTYPES.join(', ')}`);
+}
+
+function positive(value: unknown, at: string): number {
+  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return value;
+  return fail(at, value, 'a number of 0 or more');
+}
+
+function list(value: unknown, at: string, most: number): unknown[] {
+  if (!Array.isArray(value)) return fail(at, value, 'a list');
+  if (value.length > most) fail(at, `${value.length} items`, `at most ${most}`);
+  return value;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function object(value: unknown, at: string): Fields {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Fields;
+  return fail(at, value, 'an object');
+}
+
+const field = (from: Fields, name: string): unknown => (Object.hasOwn(from, name) ? from[name] : undefined);
+
+function fail(at: string, value: unknown, want: string): never {
+  const shown = String(JSON.stringify(value) ?? value).slice(0, 60);
+  throw new TuningError(`${at} is ${shown}; it must be ${want}.`, { field: at });
+}

@@ -1,0 +1,216 @@
+import { isQuantized, type StoredDtype, valueVectors } from '../gpu/layout.js';
+import { type Traits, traitsOf } from '../gpu/traits.js';
+import { tuned } from '../gpu/tuning.js';
+import { type Compute, checkCompute } from './compute.js';
+
+/** How many lanes work on a row together. */
+export type Team = 'lane' | 'subgroup' | 'workgroup';
+/** Rows by batch elements that a team takes at a time; `resident`: one row, against an x that stays in registers. */
+export type Tile = '1x1' | '2x1' | '4x1' | '1x8' | '4x4' | 'resident';
+/** Batch elements by stored vectors of columns that a lane sums up. */
+export type Sums = '1x1' | '1x2' | '1x4' | '2x1' | '4x1' | '8x1';
+
+/** What a lane takes of a stored row at a time; words are there for q8 and q4. */
+export type Width = 'vector' | 'word';
+/** The choice of slot `dtype` for a stored dtype and a width. */
+export type StoredUnit = StoredDtype | 'q8_word' | 'q4_word';
+/** The same in a row kernel, which can also take f16 as it is. */
+export type RowUnit = StoredUnit | 'f16_half';
+
+/** How a row kernel (linear, gate_up, gate_up_active) is cut up. */
+export interface RowVariant {
+  readonly team: Team;
+  readonly tile: Tile;
+  readonly width: Width;
+  readonly WORKGROUP: number;
+  /** Rows a workgroup takes: a multiple of the tile's. */
+  readonly ROWS: number;
+}
+
+/** How down is cut up. */
+export interface DownVariant {
+  readonly sums: Sums;
+  readonly width: Width;
+  readonly WORKGROUP: number;
+  /** Workgroups wanted: where the columns give fewer, the rows are split and a second pass adds the splits. */
+  readonly workgroups: number;
+}
+
+/** The row kernels, which are tuned apart. */
+export type RowKind = 'linear' | 'gate_up' | 'gate_up_active';
+
+export const tileRows = (tile: Tile): number => (tile === 'resident' ? 1 : Number(tile[0]));
+export const tileBatch = (tile: Tile): number => (tile === 'resident' ? 1 : Number(tile[2]));
+export const sumsBatch = (sums: Sums): number => Number(sums[0]);
+export const sumsVectors = (sums: Sums): number => Number(sums[2]);
+
+/** Quads of f32 that a unit widens to: the choice of the slots `quads` and `x` that goes with it. */
+const QUADS: Readonly<Record<StoredUnit, number>> = {
+  f32: 1,
+  f16: 2,
+  bf16: 2,
+  q8: 4,
+  q4: 8,
+  q8_word: 1,
+  q4_word: 2,
+};
+
+/**
+ * The slots that say how rows are stored and multiplied, and the units of a row of `cols` values. What a row kernel
+ * multiplies in is no part of its variant: the tuner does not choose it.
+ * @throws OptionError for compute f16 of another dtype.
+ */
+export function unitsOf(
+  dtype: StoredDtype,
+  width: Width,
+  cols: number,
+  compute: Compute = 'f32',
+): { slots: { dtype: RowUnit; quads: string; x: string }; units: number } {
+  if (checkCompute(compute, dtype) === 'f16') {
+    const slots = { dtype: 'f16_half', quads: '2_half', x: '2_half' } as const;
+    return { slots, units: valueVectors(cols, dtype) };
+  }
+  const word = width === 'word' && isQuantized(dtype);
+  const unit: StoredUnit = word ? `${dtype}_word` : dtype;
+  const quads = String(QUADS[unit]);
+  return { slots: { dtype: unit, quads, x: quads }, units: valueVectors(cols, dtype) * (word ? 4 : 1) };
+}
+
+/** The registers that tile_resident has for x. */
+const MOST_RESIDENT = 8;
+
+/** Batch elements that the batched variants take at most; batched activations have rows for a multiple of it. */
+export const BATCH_TILE = 8;
+
+/**
+ * The variants of a row kernel that can run on a device; the first is the default.
+ *
+ * Measured on this project's machines (SwiftShader, and lavapipe of Mesa 25.0): a load costs more than arithmetic, so
+ * four rows that share a read of x take half the time of one (two where a row is two, [gate | up]); a workgroup of one
+ * subgroup is faster than a larger one, whose barriers and subgroups are run one after the other. GPUs want coalesced
+ * lanes over a row.
+ */
+export function rowVariants(
+  traits: Traits,
+  kind: RowKind,
+  dtype: StoredDtype,
+  batched: boolean,
+  cols: number,
+): RowVariant[] {
+  const { software, subgroup } = traits;
+  const cut = (team: Team, WORKGROUP: number, rows: number) => ({ team, WORKGROUP, ROWS: rows });
+  const add = (tiles: readonly Tile[], ...cuts: { team: Team; WORKGROUP: number; ROWS: number }[]) =>
+    tiles.flatMap((tile) =>
+      cuts.flatMap((one) =>
+        widths.map((width) => ({ ...one, tile, width, ROWS: wholeTiles(one.ROWS, tile, kind) })),
+      ),
+    );
+  // A unit of a vector is a page of instructions on software adapters, and seconds of compiling in a batched tile.
+  const widths: Width[] = !isQuantized(dtype)
+    ? ['vector']
+    : software
+      ? ['word']
+      : batched
+        ? ['word', 'vector']
+        : ['vector', 'word'];
+  if (software) {
+    const lanes = cut('lane', 16, 64);
+    const team = subgroup >= 4 ? cut('subgroup', subgroup, 64) : lanes;
+    // Lanes of their own rows read x at one address, which is one load for all of them.
+    if (batched) return [...add(['4x4'], ...new Set([lanes, team])), ...add(['1x8'], lanes)];
+    const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
+    if (team === lanes) return add(tiles, lanes);
+    if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) tiles.unshift('resident');
+    return [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, { ...team, ROWS: 32 })];
+  }
+  const tiles: Tile[] = batched ? ['1x8', '4x4'] : ['1x1', '2x1', '4x1'];
+  const teams = [cut('workgroup', 64, 4), cut('workgroup', 128, 8)];
+  if (subgroup < 8) return add(tiles, ...teams);
+  const subgroups = [128, 64].flatMap((WORKGROUP) =>
+    [1, 4].map((rows) => cut('subgroup', WORKGROUP, (WORKGROUP / subgroup) * rows)),
+  );
+  return [...add(tiles, ...subgroups), ...add(tiles.slice(0, 1), ...teams)];
+}
+
+/** Units of x that a lane of a team of `lanes` would keep; 0 where they are too many, or do not come out even. */
+export function residentUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number): number {
+  const each = unitsOf(dtype, width, cols).units / lanes;
+  return Number.isInteger(each) && each <= MOST_RESIDENT ? each : 0;
+}
+
+/** Whole tiles of rows; a segment of gate_up_active is worth its list from some rows on. */
+function wholeTiles(rows: number, tile: Tile, kind: RowKind): number {
+  const step = tileRows(tile);
+  return Math.max(kind === 'gate_up_active' ? 32 : step, Math.ceil(rows / step) * step);
+}
+
+/** The variants of down that can run on a device; the first is the default. Sums beyond the registers are left out. */
+export function downVariants(
+  traits: Traits,
+  dtype: StoredDtype,
+  batched: boolean,
+  cols: number,
+): DownVariant[] {
+  const { software } = traits;
+  const widths: Width[] = !isQuantized(dtype)
+    ? ['vector']
+    : software || batched
+      ? ['word']
+      : ['vector', 'word'];
+  const cuts = software
+    ? [
+        { WORKGROUP: 8, workgroups: 4 },
+        { WORKGROUP: 4, workgroups: 4 },
+      ]
+    : [
+        { WORKGROUP: 64, workgroups: 512 },
+        { WORKGROUP: 64, workgroups: 128 },
+        { WORKGROUP: 32, workgroups: 512 },
+        { WORKGROUP: 128, workgroups: 512 },
+      ];
+  return widths.flatMap((width) => {
+    const { slots, units } = unitsOf(dtype, width, cols);
+    // Software adapters want long runs of each row (rows of a list lie far apart, and each visit waits for memory), as
+    // far as the columns still give some workgroups without a second pass. GPUs want many workgroups.
+    const runs: Sums[] = (['1x4', '1x2', '1x1'] as const).filter(
+      (s) => s === '1x1' || units >= 8 * sumsVectors(s) * cuts[0].workgroups,
+    );
+    const one: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
+    const sums: Sums[] = batched ? ['8x1', '4x1'] : one;
+    return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
+  });
+}
+
+/** The tuned variant of a row kernel over rows of `cols` values, else the default. */
+export function rowVariant(
+  device: GPUDevice,
+  kind: RowKind,
+  dtype: StoredDtype,
+  batched: boolean,
+  cols: number,
+): RowVariant {
+  const variants = rowVariants(traitsOf(device), kind, dtype, batched, cols);
+  return tuned(device, { kernel: kind, dtype, batched, cols }, variants) ?? variants[0];
+}
+
+/** The constants of a row kernel in a variant. */
+export function rowConstants(
+  device: GPUDevice,
+  { tile, width, WORKGROUP, ROWS }: RowVariant,
+  dtype: StoredDtype,
+  cols: number,
+): Record<string, number> {
+  if (tile !== 'resident') return { WORKGROUP, ROWS };
+  return { WORKGROUP, ROWS, RESIDENT: residentUnits(dtype, width, cols, traitsOf(device).subgroup) };
+}
+
+/** The tuned variant of down for rows of `cols` values, else the default. */
+export function downVariant(
+  device: GPUDevice,
+  dtype: StoredDtype,
+  batched: boolean,
+  cols: number,
+): DownVariant {
+  const variants = downVariants(traitsOf(device), dtype, batched, cols);
+  return tuned(device, { kernel: 'down', dtype, batched, cols }, variants) ?? variants[0];
+}
