@@ -14,6 +14,20 @@ const common = {
   sourcemap: true,
   logLevel: 'warning',
 };
+/** Of git, or null outside of a checkout. */
+function git(...args) {
+  try {
+    return execFileSync('git', args, {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return null;
+  }
+}
+// What a bench says it measured, also where dist/ was copied to a host without git.
+const source = { commit: git('rev-parse', 'HEAD'), dirty: Boolean(git('status', '--porcelain')) };
 rmSync(`${root}dist`, { recursive: true, force: true });
 // One build for the core and for Node: chunks are shared, so that there is one `PairslabError` and one map of waiters.
 await build({
@@ -33,6 +47,7 @@ await build({
   chunkNames: 'chunks/[hash]',
   platform: 'neutral',
   packages: 'external',
+  define: { PAIRSLAB_SOURCE: JSON.stringify(source) },
 });
 if (process.argv.includes('--types')) {
   execFileSync('npx', ['tsc', '-p', 'tsconfig.types.json'], { cwd: root, stdio: 'inherit' });

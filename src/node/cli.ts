@@ -2,12 +2,16 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
+import { COMPUTES } from '../mlp/compute.js';
 import { MODES } from '../llama/session.js';
 import { STRATEGIES } from '../mlp/strategy.js';
+import { runAutotune } from './commands/autotune.js';
 import { runCalibrate } from './commands/calibrate.js';
 import { runGenerate } from './commands/generate.js';
 import { runInfo } from './commands/info.js';
 import { runPerplexity } from './commands/perplexity.js';
+import { parseShape, runProfile, type Shape } from './commands/profile.js';
+import { runReport } from './commands/report.js';
 import { runStart, SHIPPED_MODEL } from './commands/start.js';
 
 const number = (text: string): number => {
@@ -20,6 +24,12 @@ const integer = (text: string): number => {
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('it must be an integer.');
   return value;
 };
+const shape = (text: string): Shape => {
+  const found = parseShape(text);
+  if (!found) throw new InvalidArgumentError('it must be HIDDENxROWS, such as 1024x4096.');
+  return found;
+};
+const shapes = (text: string, before: Shape[] = []): Shape[] => [...before, shape(text)];
 const ids = (text: string): number[] => text.split(',').map((part) => integer(part));
 
 const model = () =>
@@ -29,8 +39,15 @@ const adapter = () =>
     'PAIRSLAB_ADAPTER',
   );
 const dtype = () =>
-  new Option('--dtype <dtype>', 'how weights are stored; arithmetic is f32')
+  new Option('--dtype <dtype>', 'how weights are stored (q8 and q4: those of MLPs, the rest f16)')
     .choices(STORED_DTYPES)
+    .default('f32');
+const compute = () =>
+  new Option(
+    '--compute <compute>',
+    'what matrices but down are multiplied in: f16 needs --dtype f16 and an adapter with shader-f16',
+  )
+    .choices(COMPUTES)
     .default('f32');
 const strategy = (value: string) =>
   new Option('--strategy <name>', 'how active rows are reached').choices(STRATEGIES).default(value);
@@ -38,6 +55,7 @@ const mode = () =>
   new Option('--mode <mode>', 'exact: leave out rows that are zero; threshold: what `calibrate` found')
     .choices(MODES)
     .default('exact');
+const untuned = () => new Option('--no-autotune', 'default kernel variants, whatever `autotune` saved');
 const json = () => new Option('--json', 'print one JSON object');
 
 const program = new Command('pairslab')
@@ -51,7 +69,9 @@ program
   .option('--prompt <text>', 'where to begin', 'The state of the Union is')
   .option('--max-tokens <n>', 'tokens to generate', integer, 64)
   .addOption(dtype())
+  .addOption(compute())
   .addOption(adapter())
+  .addOption(untuned())
   .action(runStart);
 
 program
@@ -68,14 +88,18 @@ program
   .addOption(strategy('auto'))
   .addOption(mode())
   .addOption(dtype())
+  .addOption(compute())
   .option('--context <n>', "positions to make room for (default: the model's, at most 4096)", integer)
   .addOption(adapter())
+  .addOption(untuned())
   .addOption(json())
   .action(runGenerate);
 
 program
   .command('perplexity')
-  .description('nats per token over a text; in a sparse mode also how far the logits are from dense')
+  .description(
+    'nats per token over a text; in a sparse mode or f16 arithmetic also how far the logits are from dense in f32',
+  )
   .addOption(model())
   .requiredOption('--text <file>', 'the text to score')
   .option('--tokens <n>', 'tokens to score at most', integer, 4096)
@@ -83,7 +107,9 @@ program
   .addOption(strategy('dense'))
   .addOption(mode())
   .addOption(dtype())
+  .addOption(compute())
   .addOption(adapter())
+  .addOption(untuned())
   .addOption(json())
   .action(runPerplexity);
 
@@ -95,14 +121,60 @@ program
   .option('--sparsity <s>', 'share of rows to leave out, 0 to below 1', number, 0.5)
   .option('--tokens <n>', 'tokens to look at, at most', integer, 2048)
   .addOption(adapter())
+  .addOption(untuned())
   .addOption(json())
   .action(runCalibrate);
+
+program
+  .command('autotune')
+  .description('find the fastest kernel variants for this adapter and keep them for later runs')
+  .option('--model <dir>', "for a model's shapes")
+  .option(
+    '--shape <hidden>x<rows>',
+    'for a layer of this shape; may be given again (default: two usual ones)',
+    shapes,
+  )
+  .addOption(dtype())
+  .option('--seconds <s>', 'time to spend, about', number, 30)
+  .option('--print', 'only print what was kept')
+  .option('--force', 'measure again what was kept, and forget the rest')
+  .addOption(adapter())
+  .addOption(json())
+  .action((flags) => runAutotune(flags));
+
+program
+  .command('profile')
+  .description("where the time goes, kernel by kernel: a model's decode step, or one MLP with --shape")
+  .option('--model <dir>', 'a Hugging Face folder (default: the shipped model)')
+  .option('--position <n>', 'tokens of context before the step', integer, 32)
+  .option('--shape <HIDDENxROWS>', 'one gated MLP instead of a model', shape)
+  .option('--density <share>', 'with --shape: active rows', number, 0.1)
+  .option('--writes <share>', 'with --shape: active rows that were not so at the step before', number, 0.2)
+  .option('--batch <n>', 'with --shape: tokens', integer, 1)
+  .addOption(strategy('auto'))
+  .addOption(mode())
+  .addOption(dtype())
+  .addOption(compute())
+  .option('--repeats <n>', 'times that each figure is measured', integer, 20)
+  .option('--no-ceiling', 'do not measure the read ceiling, which takes most of the time')
+  .addOption(adapter())
+  .addOption(json())
+  .action(runProfile);
 
 program
   .command('info')
   .description('adapters with their features and limits')
   .addOption(json())
   .action(runInfo);
+
+program
+  .command('report')
+  .description('draw charts of bench files and write report.md beside them')
+  .argument('<files...>', 'what `npm run bench -- --json FILE` wrote')
+  .requiredOption('--out <dir>', 'where to write report.md and the charts')
+  .option('--merge', 'join the files of several hosts into one table, with means and spreads')
+  .option('--no-charts', 'tables only: needs no chart library')
+  .action(runReport);
 
 try {
   await program.parseAsync();

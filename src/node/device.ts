@@ -1,10 +1,13 @@
 import { AdapterError } from '../errors.js';
+import { setTuning } from '../gpu/tuning.js';
 import { setWaiter } from '../gpu/wait.js';
+import { USED_FEATURES } from '../gpu/tuning-key.js';
+import { loadTuning, type TuningStore } from '../gpu/tuning-store.js';
 import { type AdapterEntry, chooseAdapter, loadDawn } from './adapters.js';
 import { QUIET_MS, quietWait } from './quiet-wait.js';
+import { diskStore } from './tuning-store.js';
 
-/** The features that pairslab makes use of where an adapter has them. */
-export const USED_FEATURES: readonly string[] = ['timestamp-query', 'shader-f16', 'subgroups'];
+export { USED_FEATURES };
 
 /** The limits that matter to compute; a device is asked for as much of each as its adapter has. */
 const LIMITS = [
@@ -32,6 +35,11 @@ export interface DeviceOptions {
   features?: 'all' | readonly string[];
   /** The sleep of `quietWait` while waiting for this device, in ms; 0 for none. */
   sleepMs?: number;
+  /**
+   * Whether to use what `pairslab autotune` saved for this adapter, or from where. Default: yes, from the user's cache
+   * folder, unless the environment has PAIRSLAB_TUNING=off.
+   */
+  tuning?: boolean | TuningStore;
   /** Takes errors that no error scope caught, and the loss of the device. Writes to stderr by default. */
   log?: (message: string) => void;
 }
@@ -85,6 +93,9 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<NodeDe
     const { error } = event;
     log(`pairslab: uncaptured ${error.constructor.name} on ${entry.name}: ${error.message}`);
   });
+  const { tuning = process.env.PAIRSLAB_TUNING !== 'off' } = options;
+  if (tuning) await loadTuning(device, tuning === true ? diskStore() : tuning, log);
+  else setTuning(device, null);
   void device.lost.then(({ reason, message }) => {
     if (reason !== 'destroyed') log(`pairslab: the device on ${entry.name} was lost (${reason}): ${message}`);
   });

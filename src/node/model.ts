@@ -5,6 +5,7 @@ import type { StoredDtype } from '../gpu/layout.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
 import { openCheckpoint } from '../llama/checkpoint.js';
 import { type LlamaWeights, loadWeights } from '../llama/weights.js';
+import { type Compute, checkCompute } from '../mlp/compute.js';
 import { type NodeDevice, requestDevice } from './device.js';
 import { DiskFolder } from './model-folder.js';
 import { Progress } from './progress.js';
@@ -24,7 +25,11 @@ export interface OpenOptions {
   model: string;
   adapter?: string;
   dtype: StoredDtype;
+  /** What sessions will be asked for: refused before anything is loaded. Default f32. */
+  compute?: Compute;
   context?: number;
+  /** False: default variants, whatever `pairslab autotune` saved. */
+  autotune?: boolean;
 }
 
 /** One line that says which adapter is in use; on stderr, so that stdout holds the result alone. */
@@ -32,20 +37,43 @@ export function announce({ adapter }: NodeDevice): void {
   process.stderr.write(`adapter: ${adapter.name} (${adapter.deviceName})\n`);
 }
 
-/** Reads the model's description, then takes a device, then loads: a bad folder costs no GPU. */
+/** One line on what quantising cost, on stderr; --json has the figures of every matrix. */
+function announceQuantization({ dtype, quantization }: LlamaWeights): void {
+  const matrices = Object.entries(quantization).sort(([, a], [, b]) => b.rmsRelative - a.rmsRelative);
+  if (matrices.length === 0) return;
+  const [worst, error] = matrices[0];
+  const mean = matrices.reduce((sum, [, { rmsRelative }]) => sum + rmsRelative, 0) / matrices.length;
+  const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
+  process.stderr.write(
+    `quantised ${matrices.length} matrices to ${dtype}: rms error ${percent(mean)} on average, ` +
+      `${percent(error.rmsRelative)} at worst (${worst})\n`,
+  );
+}
+
+/**
+ * Reads the model's description, then takes a device, then loads: a bad folder costs no GPU.
+ * @throws what `checkCompute`, `openCheckpoint`, `requestDevice` and `loadWeights` throw.
+ */
 export async function openModel(options: OpenOptions): Promise<OpenModel> {
+  const { compute = 'f32', dtype } = options;
+  checkCompute(compute, dtype);
   const folder = await DiskFolder.at(options.model);
   try {
     const checkpoint = await openCheckpoint(folder);
-    const gpu = await requestDevice({ adapter: options.adapter });
+    const gpu = await requestDevice({
+      adapter: options.adapter,
+      tuning: options.autotune === false ? false : undefined,
+    });
     announce(gpu);
+    checkCompute(compute, dtype, gpu.device);
     const progress = new Progress('loading');
     const weights = await loadWeights(gpu.device, checkpoint, {
-      dtype: options.dtype,
+      dtype,
       context: options.context,
       onProgress: (done, total, name) => progress.update(done, total, name),
     });
     progress.end();
+    announceQuantization(weights);
     let text: Promise<TextCodec> | undefined;
     return {
       path: options.model,

@@ -58,6 +58,7 @@ describe('command line', () => {
       '--strategy',
       '--mode',
       '--dtype',
+      '--compute',
       '--adapter',
       '--json',
     ]) {
@@ -155,6 +156,76 @@ describe('command line', () => {
     expect(streamed.code).toBe(0);
     expect(streamed.out.trimEnd()).toBe(prompt + result.text);
     expect(text.startsWith(result.text)).toBe(true);
+  });
+
+  it.each([
+    ['q8', 0.0075],
+    ['q4', 0.083],
+    ['bf16', 0],
+  ])('takes --dtype %s, and says what quantising cost', async (dtype, worst) => {
+    const args = [
+      'generate',
+      '--model',
+      model,
+      '--prompt',
+      'The people',
+      '--max-tokens',
+      '4',
+      '--dtype',
+      dtype,
+    ];
+    const { out, err } = await run([...args, '--json']);
+    const { stats, quantization } = JSON.parse(out);
+    expect(stats.dtype).toBe(dtype);
+    const errors = Object.entries<{ rmsRelative: number; maxAbsolute: number }>(quantization);
+    expect(errors).toHaveLength(worst ? 12 : 0);
+    for (const [name, { rmsRelative, maxAbsolute }] of errors) {
+      expect(name).toMatch(/^model\.layers\.[0-3]\.mlp\.(gate|up|down)_proj\.weight$/);
+      expect(rmsRelative).toBeGreaterThan(worst / 2);
+      expect(rmsRelative).toBeLessThan(worst);
+      expect(maxAbsolute).toBeGreaterThan(0);
+    }
+    const line = /^quantised 12 matrices to (q8|q4): rms error .* % on average, .* % at worst \(model.*\)$/m;
+    if (worst) expect(err.match(line)?.[1]).toBe(dtype);
+    else expect(err).not.toMatch(/quantised/);
+  });
+
+  it.each([
+    ['an unknown one', ['--dtype', 'f16', '--compute', 'f64'], /Allowed choices are f32, f16/],
+    ['f16 over f32', ['--compute', 'f16'], /OptionError: compute f16.*stored as f32\. Use dtype f16/],
+    ['f16 over q8', ['--dtype', 'q8', '--compute', 'f16'], /OptionError: compute f16.*stored as q8/],
+  ])('refuses to compute in %s, before it takes a device', async (_, flags, message) => {
+    const commands = [
+      ['generate', '--model', model, '--prompt', 'a'],
+      ['perplexity', '--model', model, '--text', join(model, 'heldout.txt')],
+      ['start'],
+      ['profile'],
+      ['profile', '--shape', '32x32'],
+    ];
+    for (const command of commands) {
+      const { code, err } = await run([...command, ...flags]);
+      expect(code, command.join(' ')).toBe(1);
+      expect(err).toMatch(message);
+      expect(err).not.toMatch(/adapter:/);
+    }
+  });
+
+  it('computes in f16 where the adapter can, and else says what to do', async () => {
+    const args = ['generate', '--model', model, '--prompt', 'The people', '--max-tokens', '4', '--json'];
+    const { code, out, err } = await run([...args, '--dtype', 'f16', '--compute', 'f16']);
+    if (/AdapterError/.test(err)) {
+      expect(code).toBe(1);
+      expect(err).toMatch(/shader-f16.*Use compute f32/);
+      return;
+    }
+    expect(code).toBe(0);
+    expect(JSON.parse(out).stats).toMatchObject({ dtype: 'f16', compute: 'f16' });
+  });
+
+  it('refuses a dtype that there is not', async () => {
+    const { code, err } = await run(['generate', '--model', model, '--prompt', 'a', '--dtype', 'q5']);
+    expect(code).toBe(1);
+    expect(err).toMatch(/Allowed choices are f32, f16, bf16, q8, q4/);
   });
 
   it('samples the same text from the same seed', async () => {

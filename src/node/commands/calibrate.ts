@@ -10,6 +10,7 @@ export interface CalibrateFlags {
   sparsity: number;
   tokens: number;
   adapter?: string;
+  autotune?: boolean;
   json?: boolean;
 }
 

@@ -3,6 +3,7 @@ import { generate, type GenerateStats } from '../../llama/generate.js';
 import { Sampler } from '../../llama/sample.js';
 import { LlamaSession, type Mode } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
+import type { Compute } from '../../mlp/compute.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
@@ -21,8 +22,10 @@ export interface GenerateFlags {
   strategy: Strategy;
   mode: Mode;
   dtype: StoredDtype;
+  compute: Compute;
   context?: number;
   adapter?: string;
+  autotune?: boolean;
   json?: boolean;
 }
 
@@ -30,21 +33,27 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
   if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
     throw new OptionError('give one of --prompt TEXT and --prompt-ids 1,2,3.');
   }
-  const { temperature, topK, topP, seed, strategy, mode } = flags;
+  const { temperature, topK, topP, seed, strategy, mode, compute } = flags;
   const sampler = new Sampler({ temperature, topK, topP, seed });
   const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
   const model = await openModel(flags);
   try {
-    const session = new LlamaSession(model.gpu.device, model.weights, { strategy, mode, thresholds });
+    const session = new LlamaSession(model.gpu.device, model.weights, {
+      strategy,
+      mode,
+      thresholds,
+      compute,
+    });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
     // Ids in, ids out: a folder without a tokenizer still generates.
     const codec = flags.prompt === undefined ? await model.text().catch(() => null) : await model.text();
     const promptIds = flags.promptIds ?? codec?.encode(flags.prompt as string) ?? [];
     const stream = codec && !flags.json ? new TextStream(codec) : null;
-    if (stream && flags.prompt !== undefined) process.stdout.write(flags.prompt);
     const progress = new Progress('prefill');
-    const { tokens, stats } = await interruptible((signal) =>
-      generate(session, {
+    const { tokens, stats } = await interruptible((signal) => {
+      // Who sees text may press Ctrl-C: none before it is listened for.
+      if (stream && flags.prompt !== undefined) process.stdout.write(flags.prompt);
+      return generate(session, {
         promptIds,
         maxTokens: flags.maxTokens,
         sampler,
@@ -55,8 +64,8 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
           if (flags.json) return;
           process.stdout.write(stream ? stream.push(id) : `${id} `);
         },
-      }),
-    );
+      });
+    });
     const { adapter } = model.gpu;
     if (flags.json) {
       const named = {
@@ -65,9 +74,13 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
         strategy: session.strategy,
         mode,
         dtype: flags.dtype,
+        compute,
       };
       const text = codec ? codec.decode(tokens) : null;
-      process.stdout.write(`${JSON.stringify({ tokens, text, stats: { ...named, ...stats } })}\n`);
+      const { quantization } = model.weights;
+      process.stdout.write(
+        `${JSON.stringify({ tokens, text, stats: { ...named, ...stats }, quantization })}\n`,
+      );
     } else {
       process.stdout.write(`${stream ? stream.end() : ''}\n`);
       process.stderr.write(`${describe(session.strategy, stats)}\n`);

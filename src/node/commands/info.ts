@@ -1,6 +1,9 @@
 import Table from 'cli-table3';
 import { USED_FEATURES } from '../device.js';
-import { listAdapters } from '../adapters.js';
+import { type AdapterEntry, listAdapters } from '../adapters.js';
+import { tuningKey } from '../../gpu/tuning-key.js';
+import { readTuning } from '../../gpu/tuning-store.js';
+import { diskStore, tuningFile } from '../tuning-store.js';
 
 const LIMITS = [
   'maxBufferSize',
@@ -25,10 +28,18 @@ export async function runInfo(flags: { json?: boolean }): Promise<void> {
       ['driver', adapter.info.description],
       ['kind', adapter.software ? 'software' : 'GPU'],
       ['features used', used.join(', ') || 'none'],
+      ['tuning', await tuningOf(adapter)],
       ['subgroup size', `${adapter.subgroupMinSize} to ${adapter.subgroupMaxSize}`],
       ...LIMITS.map((name): [string, string] => [name, String(adapter.limits[name])]),
       ['all features', adapter.features.join('\n')],
     );
     process.stdout.write(`${table.toString()}\n`);
   }
+}
+
+/** What runs on this adapter load, unless they are told --no-autotune. */
+async function tuningOf({ info, features, subgroupMinSize, subgroupMaxSize }: AdapterEntry): Promise<string> {
+  const key = tuningKey({ ...info, subgroupMinSize, subgroupMaxSize }, features);
+  const tuning = await readTuning(key, diskStore(), (line) => process.stderr.write(`${line}\n`));
+  return tuning ? `${tuning.entries.length} kernels, ${tuningFile(key)}` : 'none (see `pairslab autotune`)';
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { StoredDtype } from '../../gpu/layout.js';
 import { perplexity } from '../../llama/perplexity.js';
 import { LlamaSession, type Mode } from '../../llama/session.js';
+import type { Compute } from '../../mlp/compute.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
@@ -16,21 +17,24 @@ export interface PerplexityFlags {
   strategy: Strategy;
   mode: Mode;
   dtype: StoredDtype;
+  compute: Compute;
   adapter?: string;
+  autotune?: boolean;
   json?: boolean;
 }
 
 export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
-  const { strategy, mode, dtype } = flags;
+  const { strategy, mode, dtype, compute } = flags;
   const text = await readFile(flags.text, 'utf8');
   const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
   const model = await openModel({ ...flags, context: flags.window });
   try {
     const { device } = model.gpu;
-    const session = new LlamaSession(device, model.weights, { strategy, mode, thresholds });
+    const session = new LlamaSession(device, model.weights, { strategy, mode, thresholds, compute });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
-    const sparse = session.strategy !== 'dense' || mode === 'threshold';
-    const reference = sparse ? new LlamaSession(device, model.weights, { strategy: 'dense' }) : undefined;
+    // Dense in f32 is what the rest is measured by.
+    const differs = session.strategy !== 'dense' || mode === 'threshold' || compute !== 'f32';
+    const reference = differs ? new LlamaSession(device, model.weights, { strategy: 'dense' }) : undefined;
     const ids = (await model.text()).encode(text);
     const window = model.weights.context;
     // A short text is scored as far as it goes; more is only refused when not one window fits.
@@ -49,14 +53,15 @@ export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
     const seconds = (performance.now() - started) / 1000;
     if (flags.json) {
       const { name } = model.gpu.adapter;
+      const { quantization } = model.weights;
       process.stdout.write(
-        `${JSON.stringify({ ...result, adapter: name, strategy: session.strategy, mode, dtype, seconds })}\n`,
+        `${JSON.stringify({ ...result, adapter: name, strategy: session.strategy, mode, dtype, compute, seconds, quantization })}\n`,
       );
     } else {
       const compared =
         result.meanDifference === null
           ? ''
-          : `; logits differ from dense by ${result.meanDifference.toExponential(2)} on average, ` +
+          : `; logits differ from dense${compute === 'f32' ? '' : ' in f32'} by ${result.meanDifference.toExponential(2)} on average, ` +
             `${result.worstDifference?.toExponential(2)} at worst`;
       process.stdout.write(
         `${result.natsPerToken.toFixed(6)} nats per token (perplexity ${result.perplexity.toFixed(3)}) over ` +

@@ -4,6 +4,7 @@ import { generate, type GenerateStats } from '../../llama/generate.js';
 import { Sampler } from '../../llama/sample.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
+import type { Compute } from '../../mlp/compute.js';
 import { interruptible } from '../interrupt.js';
 import { type OpenModel, openModel } from '../model.js';
 import { TextStream } from '../text.js';
@@ -18,7 +19,9 @@ export interface StartFlags {
   prompt: string;
   maxTokens: number;
   dtype: StoredDtype;
+  compute: Compute;
   adapter?: string;
+  autotune?: boolean;
 }
 
 interface Row {
@@ -35,7 +38,7 @@ export async function runStart(flags: StartFlags): Promise<void> {
     const promptIds = codec.encode(flags.prompt);
     const { layers, intermediateSize, vocabSize } = model.weights.config;
     process.stderr.write(
-      `model: ${model.path}, ${layers} layers of ${intermediateSize} rows, ${vocabSize} tokens, stored as ${flags.dtype}\n\n`,
+      `model: ${model.path}, ${layers} layers of ${intermediateSize} rows, ${vocabSize} tokens, stored as ${flags.dtype}, multiplied in ${flags.compute}\n\n`,
     );
     process.stdout.write(flags.prompt);
     const stream = new TextStream(codec);
@@ -44,7 +47,16 @@ export async function runStart(flags: StartFlags): Promise<void> {
       for (const strategy of STRATEGIES) {
         if (signal.aborted) return;
         const show = rows.length === 0 ? (id: number) => process.stdout.write(stream.push(id)) : undefined;
-        rows.push(await measure(model, strategy, promptIds, flags.maxTokens, signal, show));
+        rows.push(
+          await measure(
+            model,
+            { strategy, compute: flags.compute },
+            promptIds,
+            flags.maxTokens,
+            signal,
+            show,
+          ),
+        );
         if (show) process.stdout.write(`${stream.end()}\n\n`);
       }
     });
@@ -57,13 +69,13 @@ export async function runStart(flags: StartFlags): Promise<void> {
 
 async function measure(
   model: OpenModel,
-  strategy: (typeof STRATEGIES)[number],
+  options: { strategy: (typeof STRATEGIES)[number]; compute: Compute },
   promptIds: number[],
   maxTokens: number,
   signal: AbortSignal,
   onToken?: (id: number) => void,
 ): Promise<Row> {
-  const session = new LlamaSession(model.gpu.device, model.weights, { strategy });
+  const session = new LlamaSession(model.gpu.device, model.weights, options);
   try {
     // Kernels are compiled at their first use: two tokens of it, before anything is timed.
     await generate(session, { promptIds, maxTokens: 3, sampler: new Sampler() });
@@ -75,7 +87,7 @@ async function measure(
       signal,
       onToken,
     });
-    return { strategy, tokens, stats };
+    return { strategy: options.strategy, tokens, stats };
   } finally {
     session.destroy();
   }

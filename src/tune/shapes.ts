@@ -1,0 +1,135 @@
+import { OptionError, ShapeError } from '../errors.js';
+import { checkStoredDtype, rowBytes, type StoredDtype } from '../gpu/layout.js';
+import type { TunedFor } from '../gpu/tuning.js';
+import { COPY_KERNEL, copyTunedFor } from '../slab/variants.js';
+
+/** The kernels that have variants to choose among. */
+export const TUNED_KERNELS = ['linear', 'gate_up', 'gate_up_active', 'down', COPY_KERNEL] as const;
+export type TunedKernel = (typeof TUNED_KERNELS)[number];
+
+/** What to tune for: a layer of `rows` rows of `hidden` values. */
+export interface TuneShape {
+  /** Columns of the matrices. */
+  hidden: number;
+  rows: number;
+  dtype: StoredDtype;
+  /** Only single tokens (false) or only batches (true). Default: both. */
+  batched?: boolean;
+  /** Rows that a step uses. Default: a quarter. */
+  active?: number;
+  /** Default: all of them. */
+  kernels?: readonly TunedKernel[];
+}
+
+/** One kernel to be timed for one shape: what becomes one entry of a tuning. */
+export interface TuneTask {
+  readonly for: TunedFor & { readonly kernel: TunedKernel };
+  /** Columns of the matrices in values; a row copy is filed under its words instead. */
+  readonly hidden: number;
+  readonly rows: number;
+  readonly dtype: StoredDtype;
+  /** Share of the rows that are active, above 0 and at most 1. */
+  readonly active: number;
+}
+
+/** What is tuned for when nothing is said. Other shapes take what was found for the one nearest in columns. */
+export function defaultShapes(dtype: StoredDtype = 'f32'): TuneShape[] {
+  return [
+    { hidden: 768, rows: 3072, dtype },
+    { hidden: 2048, rows: 8192, dtype },
+  ];
+}
+
+/** The sizes of a LLaMA that its kernels' shapes follow from. */
+export interface ModelSizes {
+  hiddenSize: number;
+  intermediateSize: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+}
+
+/** The shapes that a model's layers run; their MLPs keep gate apart, so `gate_up` is not among them. */
+export function modelShapes(sizes: ModelSizes, dtype: StoredDtype): TuneShape[] {
+  const { hiddenSize: hidden, intermediateSize: rows, heads, kvHeads, headDim } = sizes;
+  // Block dtypes are for MLPs; the rest of such a model is f16.
+  const rest = dtype === 'q8' || dtype === 'q4' ? 'f16' : dtype;
+  const wide = heads * headDim;
+  const shapes: TuneShape[] = [
+    { hidden, rows: wide + 2 * kvHeads * headDim, dtype: rest, kernels: ['linear'] },
+    { hidden, rows, dtype, kernels: ['gate_up_active', 'down', COPY_KERNEL] },
+  ];
+  if (wide !== hidden) shapes.push({ hidden: wide, rows: hidden, dtype: rest, kernels: ['linear'] });
+  if (rest !== dtype) shapes.push({ hidden, rows, dtype, kernels: ['linear'] });
+  return shapes;
+}
+
+export const describeShape = ({
+  hidden,
+  rows,
+  dtype,
+}: Pick<TuneShape, 'hidden' | 'rows' | 'dtype'>): string => `${hidden}x${rows} ${dtype}`;
+
+/**
+ * One task for each kernel, dtype, batch kind and number of columns, in the order of the shapes.
+ * @throws OptionError or ShapeError naming the shape that no variant covers; nothing has run then.
+ */
+export function tasksOf(device: GPUDevice, shapes: readonly TuneShape[]): TuneTask[] {
+  if (shapes.length === 0) throw new OptionError('autotune needs at least one shape.');
+  const tasks = new Map<string, TuneTask>();
+  for (const shape of shapes) {
+    checkShape(device, shape);
+    const { hidden, rows, dtype, kernels = TUNED_KERNELS } = shape;
+    const active = (shape.active ?? Math.ceil(rows / 4)) / rows;
+    for (const kernel of TUNED_KERNELS.filter((name) => kernels.includes(name))) {
+      // Only one token at a time finds its own mask, and a copy has no batch.
+      const single = kernel === 'gate_up_active' || kernel === COPY_KERNEL;
+      for (const batched of single ? [false] : [false, true]) {
+        if ((shape.batched ?? batched) !== batched) continue;
+        const tuned =
+          kernel === COPY_KERNEL
+            ? copyTunedFor(rowBytes(hidden, dtype) / 4)
+            : { kernel, dtype, batched, cols: hidden };
+        const key = taskKey(tuned);
+        if (!tasks.has(key)) tasks.set(key, { for: tuned, hidden, rows, dtype, active });
+      }
+    }
+  }
+  return [...tasks.values()];
+}
+
+/** Equal for what one entry of a tuning is for. */
+export const taskKey = ({ kernel, dtype, batched, cols }: TunedFor): string =>
+  `${kernel} ${dtype} ${batched} ${cols}`;
+
+function checkShape(device: GPUDevice, shape: TuneShape): void {
+  const { hidden, rows, active, kernels = [] } = shape;
+  const name = `shape ${describeShape(shape)}`;
+  const details = { hidden, rows, dtype: shape.dtype };
+  const counts = Object.entries({ hidden, rows, ...(active === undefined ? {} : { active }) });
+  for (const [field, value] of counts) {
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new ShapeError(`${name}: ${field} must be an integer of 1 or more; it is ${value}.`, details);
+  }
+  if (active !== undefined && active > rows)
+    throw new ShapeError(`${name}: ${active} active rows are more than there are.`, { ...details, active });
+  const unknown = kernels.find((kernel) => !TUNED_KERNELS.includes(kernel));
+  if (unknown !== undefined)
+    throw new OptionError(`${name}: kernel "${unknown}" is not one of ${TUNED_KERNELS.join(', ')}.`, {
+      ...details,
+      kernel: unknown,
+    });
+  try {
+    checkStoredDtype(shape.dtype);
+  } catch (cause) {
+    throw new OptionError(`${name}: no variant covers it: ${(cause as Error).message}`, details);
+  }
+  // A gate_up row is two; batched activations have 16 rows of f32.
+  const bytes = Math.max(2 * rowBytes(hidden, shape.dtype), 64 * hidden);
+  const limit = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
+  if (bytes > limit)
+    throw new ShapeError(
+      `${name}: no variant covers it: one row needs ${bytes} bytes in one binding; this device allows ${limit}.`,
+      { ...details, bytes, limit },
+    );
+}

@@ -1,0 +1,85 @@
+import type { RecordedDispatch } from './recording.js';
+
+/** What a layer's dispatches had to do with at the recorded step. */
+export interface LayerTraffic {
+  /** Rows of the layer's pool, slots of its slab. */
+  readonly rows: number;
+  readonly capacity: number;
+  /** Rows that were active. */
+  readonly active: number;
+  /** Bytes that the step's update of the slab read and wrote. */
+  readonly moved: number;
+  /** Bytes of keys and values up to this token. */
+  readonly cache: number;
+}
+
+/** Buffers of the layers of a model say in their labels whose they are; those of one MLP are all of layer 0. */
+export function layerOf({ bound }: RecordedDispatch): number {
+  for (const { buffer } of bound?.buffers.values() ?? []) {
+    const [, layer] = /\blayers?[ .](\d+)\b/.exec(buffer.label) ?? [];
+    if (layer) return Number(layer);
+  }
+  return 0;
+}
+
+/** The kernel, and the matrix that it reads where it reads one: `linear qkv`, `gate_up_active gate_proj`. */
+export function nameOf({ bound, pipeline }: RecordedDispatch): string {
+  if (!bound) return pipeline.label || 'unknown';
+  const { name } = bound.kernel;
+  const matrix = bound.buffers
+    .get('weights')
+    ?.buffer.label.replace(/^pairslab (model\.)?/, '')
+    .replace(/^layers?[ .]\d+[ .]/, '')
+    .replace(/ \d+$/, '')
+    .replace(/ weight$/, '')
+    .replace(/^(self_attn\.|mlp[. ])/, '');
+  if (!matrix || matrix === name) return name;
+  // A head that is tied to the embedding.
+  return name === 'linear' && matrix === 'embedding' ? 'linear head' : `${name} ${matrix}`;
+}
+
+/**
+ * The bytes that each dispatch must move at the least, null for those of kernels from elsewhere:
+ * - over a matrix: its weights, and of those that only active rows are read of, their share. Neither the vectors nor the
+ *   biases, which are smaller by three orders.
+ * - row copies: what is read and what is written, the dispatches of a layer taking equal parts.
+ * - attention: keys and values up to this token, once.
+ * - the rest (embed, norms, lists, sums): every storage buffer bound, once; of the embedding no more than a row.
+ * Sizes are those of buffers, so that each dtype counts as it is stored.
+ */
+export function leastBytes(
+  recorded: readonly RecordedDispatch[],
+  layers: readonly LayerTraffic[],
+): (number | null)[] {
+  const copies = layers.map((_, l) => recorded.filter((one) => isCopy(one) && layerOf(one) === l).length);
+  return recorded.map((dispatch) => {
+    if (!dispatch.bound) return null;
+    const { kernel, buffers } = dispatch.bound;
+    const l = layerOf(dispatch);
+    const layer = layers[l];
+    const size = (name: string): number => sizeOf(buffers.get(name));
+    if (isCopy(dispatch)) return layer ? layer.moved / copies[l] : null;
+    if (buffers.has('keys')) return layer ? layer.cache : null;
+    // The one kernel that looks its rows up: what it reads of the table is as large as what it writes, in f32.
+    if (buffers.has('tokens')) return 2 * size('x') + size('scaled') + size('next_norm');
+    if (!buffers.has('weights')) {
+      return [...buffers.values()].reduce((sum, binding) => sum + sizeOf(binding), 0);
+    }
+    return size('weights') * share(kernel.slots.rows, layer) + size('up_weights') * activeShare(layer);
+  });
+}
+
+function isCopy({ bound }: RecordedDispatch): boolean {
+  return bound?.kernel.name === 'copy_rows' || bound?.kernel.name === 'index_select';
+}
+
+/** By how a kernel reaches its rows: all of them, those of a list, or the first slots of a slab. */
+function share(rows: string | undefined, layer: LayerTraffic | undefined): number {
+  if (rows === 'indexed' || rows === 'segments') return activeShare(layer);
+  return rows === 'packed' && layer ? layer.active / layer.capacity : 1;
+}
+
+const activeShare = (layer: LayerTraffic | undefined): number => (layer ? layer.active / layer.rows : 1);
+
+const sizeOf = (binding: GPUBufferBinding | undefined): number =>
+  binding ? (binding.size ?? binding.buffer.size - (binding.offset ?? 0)) : 0;

@@ -1,0 +1,259 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { OptionError, ShapeError } from '../../src/errors.js';
+import { gpuBytes } from '../../src/gpu/buffers.js';
+import { traitsOf } from '../../src/gpu/traits.js';
+import { setTuning, type TunedEntry, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
+import { Bitmask } from '../../src/mask/index.js';
+import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
+import { downVariants, type RowKind, rowVariants } from '../../src/mlp/variants.js';
+import { type NodeDevice, requestDevice } from '../../src/node/device.js';
+import { copyVariant, copyVariants } from '../../src/slab/variants.js';
+import { type AutotuneOptions, autotune } from '../../src/tune/autotune.js';
+import { modelShapes, type TuneShape, tasksOf } from '../../src/tune/shapes.js';
+import { describeAdapters } from '../support/adapters.js';
+import { checkOutput, layerTwin } from '../support/layer-twin.js';
+import { randomSource } from '../support/make-model.js';
+import { smallDevice } from '../support/small-device.js';
+
+const HIDDEN = 36;
+const ROWS = 90;
+const shape: TuneShape = { hidden: HIDDEN, rows: ROWS, dtype: 'f32' };
+const quick: AutotuneOptions = { repeats: 1, costs: false };
+
+/** The declared table of an entry's kernel. */
+function declared(device: GPUDevice, { kernel, dtype, batched, cols }: TunedEntry): readonly object[] {
+  const traits = traitsOf(device);
+  if (kernel === 'copy_rows') return copyVariants(traits);
+  if (kernel === 'down') return downVariants(traits, dtype, batched, cols);
+  return rowVariants(traits, kernel as RowKind, dtype, batched, cols);
+}
+
+function checkDeclared(device: GPUDevice, { entries }: Tuning): void {
+  for (const entry of entries) expect(declared(device, entry), entry.kernel).toContainEqual(entry.variant);
+}
+
+/** One layer under the device's tuning, by every strategy, against the CPU twin. */
+async function checkLayer(device: GPUDevice): Promise<void> {
+  const random = randomSource(3);
+  const values = (length: number, scale: number) =>
+    Float32Array.from({ length }, () => (2 * random() - 1) * scale);
+  const weights = {
+    hidden: HIDDEN,
+    gate: values(ROWS * HIDDEN, 0.3),
+    up: values(ROWS * HIDDEN, 0.3),
+    down: values(ROWS * HIDDEN, 1),
+  };
+  const mlp = await SparseMLP.create(device, weights);
+  const ids = Array.from({ length: ROWS }, (_, i) => i).filter((i) => i % 3 !== 1);
+  const mask = Bitmask.fromIds(ids, ROWS);
+  for (const batch of [1, 9]) {
+    const x = values(batch * HIDDEN, 1);
+    const want = layerTwin(weights, 'silu', x, ids);
+    for (const strategy of ['indexed', 'paired'] as const)
+      checkOutput(await mlp.forward(x, { mask, strategy }), want, `${strategy}, batch ${batch}`);
+  }
+  mlp.destroy();
+}
+
+describeAdapters('autotune', (ctx) => {
+  it('chooses among the declared variants, and the layers that take them are right', async () => {
+    const { device } = ctx;
+    const held = gpuBytes(device);
+    const seen: [number, number][] = [];
+    const layer: TuneShape = { ...shape, kernels: ['gate_up', 'down', 'copy_rows'] };
+    const result = await autotune(device, [layer], {
+      ...quick,
+      onProgress: (done, total) => seen.push([done, total]),
+    });
+    expect(result.entries.map(({ kernel, batched }) => `${kernel} ${batched}`)).toEqual([
+      'gate_up false',
+      'gate_up true',
+      'down false',
+      'down true',
+      'copy_rows false',
+    ]);
+    expect(result.notes).toEqual([]);
+    expect(result.timer).toBe(
+      ctx.has('timestamp-query') ? 'timestamp-query' : 'wall clock less an empty submit',
+    );
+    checkDeclared(device, result);
+    for (const { variant, default: standard, speedup } of result.entries) {
+      if (JSON.stringify(variant) === JSON.stringify(standard)) expect(speedup).toBe(1);
+      else expect(speedup).toBeGreaterThan(1.05);
+    }
+    expect(tuningOf(device)).toBe(result);
+    expect(gpuBytes(device), 'what it used is given back').toBe(held);
+    const [lastDone, lastTotal] = seen.at(-1) ?? [];
+    expect(lastDone).toBe(lastTotal);
+    for (const [done, total] of seen) expect(done).toBeLessThanOrEqual(total);
+    await checkLayer(device);
+    setTuning(device, null);
+  });
+
+  it('gives right results with the last variant of every table, too', async () => {
+    const { device } = ctx;
+    const entries = (['linear', 'gate_up', 'down', 'copy_rows'] as const).flatMap((kernel) =>
+      [false, true].map((batched) => {
+        const entry = { kernel, dtype: 'f32', batched, cols: HIDDEN, variant: {} } as const;
+        return { ...entry, variant: declared(device, entry).at(-1) as TunedEntry['variant'] };
+      }),
+    );
+    setTuning(device, { entries });
+    expect(copyVariant(device, HIDDEN)).toEqual(copyVariants(traitsOf(device)).at(-1));
+    await checkLayer(device);
+    setTuning(device, null);
+  });
+
+  it('keeps what was tuned for other shapes, and with `again: false` what was for these', async () => {
+    const { device } = ctx;
+    const only = (hidden: number): TuneShape => ({ ...shape, hidden, kernels: ['down'], batched: false });
+    const first = await autotune(device, [only(36)], quick);
+    const second = await autotune(device, [only(36), only(40)], { ...quick, again: false });
+    expect(second.entries.map(({ cols }) => cols)).toEqual([36, 40]);
+    expect(second.entries[0]).toEqual(first.entries[0]);
+    const third = await autotune(device, [only(36)], quick);
+    expect(third.entries.map(({ cols }) => cols)).toEqual([40, 36]);
+    setTuning(device, null);
+  });
+
+  it('spends little more than its budget, and says what it left', async () => {
+    const result = await autotune(ctx.device, [{ ...shape, batched: false }], { ...quick, budgetMs: 0 });
+    expect(result.notes.length).toBeGreaterThan(0);
+    expect(result.notes.join()).toMatch(/down 36x90 f32: no time/);
+    // Where the first two tell enough there is an entry all the same.
+    expect(result.entries.length).toBeLessThan(5);
+    setTuning(ctx.device, null);
+  });
+
+  it('stops at a signal and leaves the tuning that there was', async () => {
+    const { device } = ctx;
+    const old: Tuning = { entries: [] };
+    setTuning(device, old);
+    const held = gpuBytes(device);
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const stopped = autotune(device, [shape], {
+      ...quick,
+      signal: controller.signal,
+      onProgress: (done) => done === 3 && controller.abort(reason),
+    });
+    await expect(stopped).rejects.toBe(reason);
+    await expect(autotune(device, [shape], { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    expect(tuningOf(device)).toBe(old);
+    expect(gpuBytes(device)).toBe(held);
+    setTuning(device, null);
+  });
+
+  it('leaves out a variant that the adapter refuses, with a note', async () => {
+    const { device } = smallDevice(ctx.device);
+    const create = ctx.device.createComputePipeline.bind(ctx.device);
+    const second = downVariants(traitsOf(device), 'f32', false, HIDDEN)[1].WORKGROUP;
+    const refusing = vi.spyOn(ctx.device, 'createComputePipeline').mockImplementation((wanted) => {
+      if (wanted.label?.startsWith('pairslab down')) made++;
+      // Not the first, which is the default's.
+      return create(made > 1 ? { ...wanted, compute: { ...wanted.compute, entryPoint: 'nowhere' } } : wanted);
+    });
+    let made = 0;
+    const result = await autotune(device, [{ ...shape, kernels: ['down'], batched: false }], quick);
+    refusing.mockRestore();
+    expect(result.notes.length).toBeGreaterThan(0);
+    expect(result.notes[0]).toMatch(new RegExp(`down 36x90 f32: left out .*${second}`));
+    expect(result.entries).toHaveLength(1);
+    expect(result.entries[0].variant).toEqual(result.entries[0].default);
+  });
+
+  it('says which shape no variant runs', async () => {
+    const { device } = smallDevice(ctx.device);
+    const create = ctx.device.createComputePipeline.bind(ctx.device);
+    const refusing = vi
+      .spyOn(ctx.device, 'createComputePipeline')
+      .mockImplementation((wanted) =>
+        create({ ...wanted, compute: { ...wanted.compute, entryPoint: 'nowhere' } }),
+      );
+    const failed = autotune(device, [{ ...shape, kernels: ['down'], batched: false }], quick);
+    await expect(failed).rejects.toThrow(ShapeError);
+    await expect(failed).rejects.toThrow(/shape 36x90 f32: no variant of down covers it: .*nowhere/);
+    refusing.mockRestore();
+    expect(tuningOf(device)).toBeNull();
+  });
+
+  it.each<[string, Partial<TuneShape>, RegExp]>([
+    ['no columns', { hidden: 0 }, /shape 0x90 f32: hidden must be an integer of 1 or more; it is 0/],
+    ['half a row', { rows: 1.5 }, /shape 36x1.5 f32: rows must be/],
+    ['NaN', { rows: Number.NaN }, /shape 36xNaN f32: rows/],
+    ['more active rows than rows', { active: 91 }, /91 active rows/],
+    [
+      'a row beyond a binding',
+      { hidden: 2 ** 40 },
+      /shape 1099511627776x90 f32: no variant covers it: one row/,
+    ],
+    ['an unknown dtype', { dtype: 'f64' as 'f32' }, /shape 36x90 f64: no variant covers it: .*f64/],
+    ['an unknown kernel', { kernels: ['conv' as 'down'] }, /kernel "conv" is not one of linear/],
+  ])('refuses %s before anything runs', async (_, change, message) => {
+    const failed = autotune(ctx.device, [shape, { ...shape, ...change }], quick);
+    await expect(failed).rejects.toThrow(message);
+    await expect(failed).rejects.toSatisfy((e) => e instanceof ShapeError || e instanceof OptionError);
+  });
+});
+
+describeAdapters('autotune without features', (ctx) => {
+  let bare: NodeDevice;
+  const errors: string[] = [];
+  beforeAll(async () => {
+    const log = (message: string) => errors.push(message);
+    bare = await requestDevice({ adapter: ctx.adapter.name, features: [], tuning: false, log });
+  });
+  afterAll(() => bare.destroy());
+
+  it('works by wall clock and with lanes alone', async () => {
+    const { device } = bare;
+    expect(traitsOf(device)).toMatchObject({ subgroup: 0, f16: false, timestamps: false });
+    const single: TuneShape = { ...shape, dtype: 'f16', batched: false };
+    const result = await autotune(
+      device,
+      [{ ...single, kernels: ['linear', 'gate_up_active', 'down'] }],
+      quick,
+    );
+    expect(result.timer).toBe('wall clock less an empty submit');
+    expect(result.entries).toHaveLength(3);
+    expect(result.entries.map(({ variant }) => variant.team)).not.toContain('subgroup');
+    checkDeclared(device, result);
+    await checkLayer(device);
+    expect(errors).toEqual([]);
+  });
+});
+
+describe('tasks of a model', () => {
+  const sizes = { hiddenSize: 64, intermediateSize: 192, heads: 4, kvHeads: 2, headDim: 32 };
+  const device = {
+    limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
+  } as unknown as GPUDevice;
+  const named = (dtype: 'f16' | 'q8') =>
+    tasksOf(device, modelShapes(sizes, dtype)).map(
+      ({ for: { kernel, dtype: stored, batched, cols }, rows }) =>
+        `${kernel} ${stored}${batched ? ' batched' : ''} ${cols}: ${rows}`,
+    );
+
+  it('are the matrices it has, each once', () => {
+    expect(named('f16')).toEqual([
+      'linear f16 64: 256',
+      'linear f16 batched 64: 256',
+      'gate_up_active f16 64: 192',
+      'down f16 64: 192',
+      'down f16 batched 64: 192',
+      'copy_rows f32 32: 192',
+      'linear f16 128: 64',
+      'linear f16 batched 128: 64',
+    ]);
+  });
+
+  it('store what is not an MLP as f16 where MLPs are quantised', () => {
+    expect(named('q8')).toContain('linear f16 64: 256');
+    expect(named('q8')).toContain('linear q8 64: 192');
+    expect(named('q8')).toContain('down q8 batched 64: 192');
+  });
+
+  it('need a shape', () => {
+    expect(() => tasksOf(device, [])).toThrow(OptionError);
+  });
+});

@@ -1,0 +1,273 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { version } from '../../package.json';
+import { TuningError } from '../../src/errors.js';
+import { setTuning, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
+import { diskStore, tuningFile } from '../../src/node/tuning-store.js';
+import { tuningKey, tuningKeyOf } from '../../src/gpu/tuning-key.js';
+import { parseTuning, serializeTuning } from '../../src/gpu/tuning-parse.js';
+import {
+  browserStore,
+  loadTuning,
+  loadTuningOnce,
+  readTuning,
+  saveTuning,
+} from '../../src/gpu/tuning-store.js';
+import { VERSION } from '../../src/version.js';
+
+const INFO = {
+  vendor: 'maker',
+  architecture: 'arch',
+  device: 'card',
+  description: 'driver 1.2',
+  subgroupMinSize: 8,
+  subgroupMaxSize: 32,
+};
+const variant = { team: 'lane', tile: '4x1', WORKGROUP: 16, ROWS: 64 };
+const entry = {
+  kernel: 'linear',
+  dtype: 'f16',
+  batched: false,
+  cols: 256,
+  variant,
+  default: variant,
+  speedup: 1.25,
+};
+const ways = { dense: 1, indexed: 2, packed: 3 };
+const costs = {
+  dtype: 'f16',
+  launch: 0.1,
+  wait: 0.5,
+  read: ways,
+  readBatched: ways,
+  move: { each: 0, gigabyte: 9 },
+  select: { each: 0, gigabyte: 8 },
+};
+const file = { format: 1, key: 'k', entries: [entry], costs: [costs] };
+const tuning = { entries: [entry], costs: [costs] } as unknown as Tuning;
+
+/** As much of a device as a tuning asks for. */
+const fakeDevice = (info: object = INFO, features: string[] = ['subgroups']) =>
+  ({ adapterInfo: info, features: new Set(features) }) as unknown as GPUDevice;
+
+describe('tuning key', () => {
+  const key = tuningKey(INFO, ['subgroups', 'shader-f16']);
+
+  it('is the same at each visit, whatever the order of the features', () => {
+    expect(tuningKey({ ...INFO }, ['shader-f16', 'subgroups'])).toEqual(key);
+    expect(key.hash).toMatch(/^[0-9a-f]{16}$/);
+    expect(tuningKeyOf(fakeDevice(INFO, ['shader-f16', 'subgroups']))).toEqual(key);
+  });
+
+  it('leaves out features that choose no variant', () => {
+    expect(tuningKey(INFO, ['subgroups', 'shader-f16', 'depth-clip-control'])).toEqual(key);
+  });
+
+  it('differs by adapter, driver, features and version', () => {
+    const keys = [
+      key,
+      ...Object.keys(INFO).map((name) =>
+        tuningKey({ ...INFO, [name]: 'other' }, ['subgroups', 'shader-f16']),
+      ),
+      tuningKey(INFO, ['subgroups']),
+      tuningKey(INFO, []),
+    ];
+    expect(new Set(keys.map(({ text }) => text)).size).toBe(keys.length);
+    expect(new Set(keys.map(({ hash }) => hash)).size).toBe(keys.length);
+    expect(key.text).toContain(VERSION);
+    expect(VERSION).toBe(version);
+  });
+
+  it('does without what a browser does not tell', () => {
+    expect(tuningKeyOf({ features: new Set() } as unknown as GPUDevice).hash).toMatch(/^[0-9a-f]{16}$/);
+  });
+});
+
+describe('parseTuning', () => {
+  it('takes what was saved', () => {
+    expect(parseTuning(file)).toEqual({ entries: [entry], costs: [costs] });
+    expect(parseTuning(JSON.parse(JSON.stringify(serializeTuning(tuning, 'k'))))).toEqual(tuning);
+    expect(parseTuning({ format: 1, entries: [] })).toEqual({ entries: [] });
+  });
+
+  it('takes entries that were not measured', () => {
+    const { default: _, speedup: __, ...bare } = entry;
+    expect(parseTuning({ format: 1, entries: [bare] }).entries).toEqual([
+      { ...bare, default: variant, speedup: 1 },
+    ]);
+  });
+
+  const withEntry = (change: object) => ({ ...file, entries: [entry, { ...entry, ...change }] });
+  const withVariant = (value: unknown) => withEntry({ variant: value });
+  const withCosts = (change: object) => ({ ...file, costs: [{ ...costs, ...change }] });
+  it.each<[string, unknown, RegExp]>([
+    ['nothing', null, /the tuning is null/],
+    ['a list', [file], /the tuning is \[/],
+    ['a number', 7, /the tuning is 7/],
+    ['another format', { ...file, format: 2 }, /format is 2; it must be 1/],
+    ['no entries', { format: 1 }, /entries is undefined; it must be a list/],
+    ['entries that are a text', { format: 1, entries: 'many' }, /entries is "many"/],
+    ['a huge list', { format: 1, entries: new Array(1001).fill(entry) }, /1001 items.*at most 1000/],
+    ['an entry that is null', { ...file, entries: [null] }, /entries\[0\] is null/],
+    ['a kernel that is no name', withEntry({ kernel: '../x' }), /entries\[1\]\.kernel is "\.\.\/x"/],
+    ['a kernel that is a number', withEntry({ kernel: 1 }), /kernel is 1/],
+    ['an unknown dtype', withEntry({ dtype: 'f64' }), /dtype is "f64"; it must be one of f32/],
+    ['a dtype named like a method', withEntry({ dtype: 'toString' }), /dtype is "toString"/],
+    ['batched that is neither', withEntry({ batched: 1 }), /batched is 1/],
+    ['NaN columns', withEntry({ cols: Number.NaN }), /cols is null; it must be an integer/],
+    ['columns of zero', withEntry({ cols: 0 }), /cols is 0/],
+    ['columns beyond integers', withEntry({ cols: 1e300 }), /cols is 1e\+300/],
+    ['a variant that is a list', withVariant(['lane']), /variant is \["lane"\]/],
+    ['an empty variant', withVariant({}), /variant is "0 fields"/],
+    [
+      'a variant of many fields',
+      withVariant(Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`f${i}`, 1]))),
+      /17 fields/,
+    ],
+    ['a variant of objects', withVariant({ team: {} }), /variant\.team is \{\}/],
+    ['a fraction', withVariant({ ROWS: 1.5 }), /ROWS is 1\.5/],
+    ['a negative number', withVariant({ ROWS: -1 }), /ROWS is -1/],
+    ['infinity', withVariant({ ROWS: Number.POSITIVE_INFINITY }), /ROWS is null/],
+    ['WGSL in a variant', withVariant({ team: 'lane; }' }), /team is "lane; \}"/],
+    ['a long text', withVariant({ team: 'x'.repeat(1e6) }), /team is "xxx/],
+    [
+      '__proto__',
+      JSON.parse(
+        '{"format":1,"entries":[{"kernel":"linear","dtype":"f32","batched":false,"cols":4,"variant":{"__proto__":1}}]}',
+      ),
+      /__proto__/,
+    ],
+    ['constructor', withVariant({ constructor: 'x' }), /"constructor"; it must be a plain name/],
+    ['a speed-up of NaN', withEntry({ speedup: Number.NaN }), /speedup is null/],
+    ['a speed-up that is text', withEntry({ speedup: '2' }), /speedup is "2"/],
+    ['costs that are an object', { ...file, costs: {} }, /costs is \{\}/],
+    ['many costs', { ...file, costs: new Array(17).fill(costs) }, /17 items/],
+    ['a negative cost', withCosts({ launch: -1 }), /costs\[0\]\.launch is -1/],
+    ['a cost that is missing', withCosts({ read: { dense: 1 } }), /costs\[0\]\.read\.indexed is undefined/],
+    ['a cost without parts', withCosts({ move: 3 }), /costs\[0\]\.move is 3/],
+  ])('refuses %s', (_, json, message) => {
+    expect(() => parseTuning(json)).toThrow(TuningError);
+    expect(() => parseTuning(json)).toThrow(message);
+    expect({}).not.toHaveProperty('team');
+  });
+
+  it('takes nothing from prototypes', () => {
+    expect(() => parseTuning(Object.create(file))).toThrow(TuningError);
+  });
+});
+
+describe('tuning files', () => {
+  let folder: string;
+  let said: string[];
+  const log = (message: string) => said.push(message);
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pairslab-tuning-'));
+    said = [];
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('come back as they were saved, for a device like the one they were made on', async () => {
+    const store = diskStore(join(folder, 'deeper'));
+    await saveTuning(fakeDevice(), store, tuning);
+    const device = fakeDevice();
+    expect(await loadTuning(device, store, log)).toEqual(tuning);
+    expect(tuningOf(device)).toEqual(tuning);
+    const other = fakeDevice({ ...INFO, description: 'driver 1.3' });
+    setTuning(other, tuning);
+    expect(await loadTuning(other, store, log)).toBeNull();
+    expect(tuningOf(other)).toBeNull();
+    expect(said).toEqual([]);
+    // No half file is left behind.
+    expect(readdirSync(join(folder, 'deeper'))).toEqual([`tuning-${tuningKeyOf(device).hash}.json`]);
+  });
+
+  const key = tuningKeyOf(fakeDevice());
+  it.each<[string, string, RegExp]>([
+    ['cut off', JSON.stringify(serializeTuning(tuning, key.text)).slice(0, -20), /it is not JSON/],
+    ['empty', '', /it is not JSON/],
+    ['binary', '\u0000\u0001', /it is not JSON/],
+    [
+      'of another adapter',
+      JSON.stringify(serializeTuning(tuning, 'other')),
+      /another adapter, driver or version/,
+    ],
+    ['without a key', JSON.stringify({ format: 1, entries: [] }), /another adapter, driver or version/],
+    ['huge', ' '.repeat(2 ** 20 + 1), /1048577 bytes; it may have 1048576/],
+    ['nested without end', '['.repeat(500_000), /it is not JSON/],
+    ['not a tuning', '{"format":1,"entries":[{"kernel":7}]}', /entries\[0\]\.kernel is 7/],
+  ])('that are %s are ignored with a warning, and replaced', async (_, text, message) => {
+    const store = diskStore(folder);
+    const device = fakeDevice();
+    writeFileSync(tuningFile(key, folder), text);
+    expect(await loadTuning(device, store, log)).toBeNull();
+    expect(tuningOf(device)).toBeNull();
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(message);
+    expect(said[0]).toMatch(/is ignored.*autotune/);
+    await saveTuning(device, store, tuning);
+    expect(await readTuning(key, store, log)).toEqual(tuning);
+    expect(said).toHaveLength(1);
+    expect(JSON.parse(readFileSync(tuningFile(key, folder), 'utf8')).key).toBe(key.text);
+  });
+});
+
+describe('browser storage', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+    Reflect.deleteProperty(globalThis, 'localStorage');
+  });
+
+  /** A page, with process out of the way. */
+  function page(storage: Partial<Storage> | (() => never)): Map<string, string> {
+    const items = new Map<string, string>();
+    vi.stubGlobal('window', {});
+    vi.stubGlobal('process', undefined);
+    vi.stubGlobal('navigator', { userAgent: 'Browser/1' });
+    const made =
+      typeof storage === 'function'
+        ? storage
+        : () => ({
+            getItem: (name: string) => items.get(name) ?? null,
+            setItem: (name: string, value: string) => void items.set(name, value),
+            ...storage,
+          });
+    Object.defineProperty(globalThis, 'localStorage', { get: made, configurable: true });
+    return items;
+  }
+  it('is not there in Node', () => {
+    expect(browserStore()).toBeNull();
+  });
+
+  it('is not there where a page may not use it', () => {
+    page(() => {
+      throw new Error('SecurityError');
+    });
+    expect(browserStore()).toBeNull();
+  });
+
+  it('keeps a tuning, and a device takes it by itself once', async () => {
+    const items = page({});
+    const store = browserStore();
+    if (!store) throw new Error('there is a storage');
+    await saveTuning(fakeDevice(), store, tuning);
+    const device = fakeDevice();
+    await loadTuningOnce(device);
+    expect(tuningOf(device)).toEqual(tuning);
+    const untuned = fakeDevice();
+    setTuning(untuned, null);
+    await loadTuningOnce(untuned);
+    expect(tuningOf(untuned)).toBeNull();
+
+    const [name] = items.keys();
+    items.set(name, '{');
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const later = fakeDevice();
+    await loadTuningOnce(later);
+    await loadTuningOnce(later);
+    expect(tuningOf(later)).toBeNull();
+    expect(warn).toHaveBeenCalledTimes(1);
+    warn.mockRestore();
+  });
+});
