@@ -1,75 +1,119 @@
-import { Command, InvalidArgumentError } from 'commander';
-import { PairslabError } from '../src/errors.js';
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { inspect } from 'node:util';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { OptionError, PairslabError } from '../src/errors.js';
 import { requestDevice } from '../src/node/device.js';
 import { announce } from '../src/node/model.js';
-import { type BenchContext, provenance, type Result, type SuiteOutcome, writeReport } from './lib/report.js';
-import { deviceTimer } from './lib/timer.js';
-import { e2eSuite } from './suites/e2e.js';
-import { planSuite } from './suites/plan.js';
-import { updateSuite } from './suites/update.js';
+import { Console, runSuite } from './lib/context.js';
+import { toCsv } from './lib/csv.js';
+import { Kept } from './lib/kept.js';
+import { provenance, type Report, type Suite, writeReport, writeWhole } from './lib/report.js';
+import { deviceTimer } from '../src/tune/timer.js';
 
-const SUITES: Readonly<Record<string, (context: BenchContext) => Promise<SuiteOutcome>>> = {
-  plan: planSuite,
-  update: updateSuite,
-  e2e: e2eSuite,
-};
+/** Every suite, in the order they run; loaded when they do, so that one that cannot be loaded leaves the others alone. */
+const SUITES = ['plan', 'update', 'ceilings', 'mlp', 'batch', 'sweep', 'sticky', 'memory', 'e2e', 'peers'];
+/** Run only when named, or with --full: it installs packages. */
+const ON_REQUEST = ['peers'];
 
 interface Flags {
-  suite: string[];
+  suite?: string[];
   adapter?: string;
   json?: string;
-  quick?: boolean;
+  csv?: string;
+  quick: boolean;
+  full: boolean;
+  resume: boolean;
   robustness: boolean;
+}
+
+async function load(name: string): Promise<Suite> {
+  // The build bundles every file that fits.
+  const module: Record<string, Suite | undefined> = await import(`./suites/${name}.ts`);
+  const suite = module[`${name}Suite`];
+  if (!suite) throw new Error(`bench/suites/${name}.ts exports no ${name}Suite`);
+  return suite;
 }
 
 function suites(text: string): string[] {
   const names = text.split(',');
-  const unknown = names.find((name) => !Object.hasOwn(SUITES, name));
+  const unknown = names.find((name) => !SUITES.includes(name));
   if (unknown !== undefined) {
-    throw new InvalidArgumentError(
-      `there is no suite "${unknown}"; there are ${Object.keys(SUITES).join(', ')}.`,
-    );
+    throw new InvalidArgumentError(`there is no suite "${unknown}"; there are ${SUITES.join(', ')}.`);
   }
-  return names;
+  return [...new Set(names)];
 }
 
 async function run(flags: Flags): Promise<void> {
-  const gpu = await requestDevice({ adapter: flags.adapter, robustness: flags.robustness });
+  const { quick, full, robustness, resume, json, csv } = flags;
+  const names = flags.suite ?? SUITES.filter((name) => full || !ON_REQUEST.includes(name));
+  // Before a device is taken, and before anything is measured that could not be kept.
+  if (resume && json === undefined)
+    throw new OptionError('--resume needs --json FILE: what was measured stands in FILE.partial.');
+  for (const file of [json, csv]) if (file !== undefined) mkdirSync(dirname(file), { recursive: true });
+  const gpu = await requestDevice({ adapter: flags.adapter, robustness });
   announce(gpu);
-  const context: BenchContext = {
-    gpu,
-    robustness: flags.robustness,
-    quick: flags.quick === true,
-    log: (line) => process.stderr.write(`  ${line}\n`),
-  };
   const timer = deviceTimer(gpu.device);
-  const head = provenance(context, timer.kind, flags.suite);
+  const head = provenance({ gpu, robustness, quick, full, timer: timer.kind, suites: names });
   timer.destroy();
-  const results: Result[] = [];
-  const summary: Record<string, number> = {};
-  for (const name of flags.suite) {
+  const terminal = new Console();
+  const kept = Kept.open(head, { file: json, resume, warn: (line) => terminal.log(`note: ${line}`) });
+  process.on('SIGINT', () => {
+    terminal.end();
+    terminal.log(
+      kept.path && kept.size > 0
+        ? `interrupted; what was measured is kept in ${kept.path}. The same command with --resume goes on from there.`
+        : `interrupted; nothing is kept${json === undefined ? ' without --json FILE' : ' yet'}.`,
+    );
+    // At once: a case can take long, and what it has not finished is of no use.
+    process.exit(130);
+  });
+  const report: Report = { provenance: head, results: [], summary: {}, skipped: [] };
+  const failed: string[] = [];
+  for (const name of names) {
     process.stderr.write(`${name}\n`);
-    const outcome = await SUITES[name](context);
-    results.push(...outcome.results);
-    Object.assign(summary, outcome.summary);
-    // After each suite, so that an interrupted run keeps what it has measured.
-    if (flags.json) writeReport(flags.json, { provenance: head, results, summary });
+    try {
+      const outcome = await runSuite(
+        name,
+        await load(name),
+        { gpu, robustness, quick, full },
+        kept,
+        terminal,
+      );
+      report.results.push(...outcome.results);
+      Object.assign(report.summary, outcome.summary);
+      for (const skipped of outcome.skipped ?? []) report.skipped.push({ suite: name, ...skipped });
+    } catch (error) {
+      // The other suites' figures stand; --resume measures only what failed.
+      failed.push(name);
+      const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+      report.skipped.push({ suite: name, case: 'all', reason });
+      process.stderr.write(`  failed: ${error instanceof PairslabError ? reason : inspect(error)}\n`);
+    }
   }
-  process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
+  if (json !== undefined) writeReport(json, report);
+  if (csv !== undefined) writeWhole(csv, toCsv(report));
+  if (failed.length === 0) kept.remove();
+  else {
+    const again = kept.path && kept.size > 0 ? '; --resume runs them again and keeps the others' : '';
+    process.stderr.write(`failed: ${failed.join(', ')}${again}\n`);
+    process.exitCode = 1;
+  }
+  process.stdout.write(`${JSON.stringify(report.summary, null, 2)}\n`);
   gpu.destroy();
 }
 
 const program = new Command('bench')
   .description('Measures pairslab on this machine; prints the summary and writes everything to a file.')
-  .option(
-    '--suite <names>',
-    `suites, separated by commas: ${Object.keys(SUITES).join(', ')}`,
-    suites,
-    Object.keys(SUITES),
-  )
+  .option('--suite <names>', `suites, separated by commas: ${SUITES.join(', ')}`, suites)
   .option('--adapter <name>', 'gpu, lavapipe, swiftshader, or part of a device name')
-  .option('--json <file>', 'where to write provenance, results and summary')
-  .option('--quick', 'fewer steps and repeats')
+  .option('--json <file>', 'where to write provenance, results and summary; FILE.partial while it runs')
+  .option('--csv <file>', 'where to write the results as a table')
+  .addOption(
+    new Option('--quick', 'fewer steps and repeats: under a minute').default(false).conflicts('full'),
+  )
+  .option('--full', 'the whole grid, hours on a small machine; can be interrupted and resumed', false)
+  .option('--resume', 'go on with the interrupted run whose results stand in FILE.partial', false)
   .option('--no-robustness', 'without bounds checks in shaders (a browser always has them)')
   .showHelpAfterError('(--help shows the options)')
   .action(run);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { renameSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { traitsOf } from '../../src/gpu/traits.js';
 import type { NodeDevice } from '../../src/node/device.js';
@@ -12,44 +12,117 @@ export interface Result {
   [key: string]: unknown;
 }
 
+/** A case of the grid that was not measured, and why. */
+export interface Skipped {
+  case: string;
+  reason: string;
+}
+
 /** What a suite gives back. `summary` is flat: name → number. */
 export interface SuiteOutcome {
   results: Result[];
   summary: Record<string, number>;
+  skipped?: Skipped[];
 }
 
-/** What every suite runs on. */
+export type Suite = (context: BenchContext) => Promise<SuiteOutcome>;
+
+/** What a suite runs on. */
 export interface BenchContext {
+  readonly gpu: NodeDevice;
+  readonly robustness: boolean;
+  /** Fewer steps and repeats: all default suites together in under a minute. */
+  readonly quick: boolean;
+  /** The whole grid; without it, the part that the summary needs. */
+  readonly full: boolean;
+  log(line: string): void;
+  /** Says on stderr how far the suite is; call it before every case. */
+  progress(done: number, total: number, label: string): void;
+  /**
+   * Runs one case and keeps its result under the suite and `key`; a resumed bench gives back what was kept without
+   * running. What comes back has been through JSON either way (undefined is gone, NaN is null), so that a suite sees
+   * the same after a resume. A key serves once in a run and names all that the case depends on, flags apart.
+   */
+  measured<T>(key: string, run: () => Promise<T>): Promise<T>;
+}
+
+/** Under which conditions a file's figures were measured. */
+export interface Provenance {
+  date: string;
+  version: string;
+  commit: string | null;
+  dirty: boolean;
+  suites: readonly string[];
+  adapter: string;
+  device: string;
+  driver: unknown;
+  features: readonly string[];
+  traits: unknown;
+  robustness: boolean;
+  timer: string;
+  /** Settings of the environment that change what is measured. */
+  settings: Readonly<Record<string, string>>;
+  quick: boolean;
+  full: boolean;
+  node: string;
+  platform: string;
+  cpu: string;
+}
+
+/** A bench's whole file. */
+export interface Report {
+  provenance: Provenance;
+  results: Result[];
+  summary: Record<string, number>;
+  skipped: (Skipped & { suite: string })[];
+}
+
+export interface Conditions {
   gpu: NodeDevice;
   robustness: boolean;
   quick: boolean;
-  log(line: string): void;
+  full: boolean;
+  timer: string;
+  suites: readonly string[];
 }
 
-export function provenance(
-  context: BenchContext,
-  timer: string,
-  suites: readonly string[],
-): Record<string, unknown> {
-  const { adapter, device } = context.gpu;
+export function provenance(conditions: Conditions): Provenance {
+  const { gpu, robustness, quick, full, timer, suites } = conditions;
+  const { adapter, device } = gpu;
   return {
     date: new Date().toISOString(),
     version,
-    commit: git('rev-parse', 'HEAD'),
-    dirty: git('status', '--porcelain') !== '',
+    ...source(),
     suites,
     adapter: adapter.name,
     device: adapter.deviceName,
     driver: adapter.info,
     features: [...device.features].sort(),
     traits: traitsOf(device),
-    robustness: context.robustness,
+    robustness,
     timer,
-    quick: context.quick,
+    settings: settings(),
+    quick,
+    full,
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
     cpu: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,
   };
+}
+
+function settings(): Record<string, string> {
+  const own = ([name, value]: [string, string | undefined]): boolean =>
+    name.startsWith('PAIRSLAB_') && name !== 'PAIRSLAB_ADAPTER' && value !== undefined;
+  return Object.fromEntries(Object.entries(process.env).filter(own).sort()) as Record<string, string>;
+}
+
+/** Set by the build: a packed checkout on another host has no git to ask, and it is the built code that runs. */
+declare const PAIRSLAB_SOURCE: { commit: string | null; dirty: boolean };
+
+/** The commit that the running code was built from. */
+function source(): { commit: string | null; dirty: boolean } {
+  if (typeof PAIRSLAB_SOURCE !== 'undefined') return PAIRSLAB_SOURCE;
+  return { commit: git('rev-parse', 'HEAD'), dirty: Boolean(git('status', '--porcelain')) };
 }
 
 function git(...args: string[]): string | null {
@@ -61,8 +134,16 @@ function git(...args: string[]): string | null {
 }
 
 /** Writes the file whole or not at all. */
-export function writeReport(file: string, report: unknown): void {
+export function writeWhole(file: string, text: string): void {
   const partial = `${file}.${process.pid}`;
-  writeFileSync(partial, `${JSON.stringify(report, null, 2)}\n`);
-  renameSync(partial, file);
+  try {
+    writeFileSync(partial, text);
+    renameSync(partial, file);
+  } finally {
+    rmSync(partial, { force: true });
+  }
+}
+
+export function writeReport(file: string, report: Report): void {
+  writeWhole(file, `${JSON.stringify(report, null, 2)}\n`);
 }

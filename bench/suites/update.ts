@@ -1,170 +1,228 @@
 import { finished } from '../../src/gpu/readback.js';
-import { storageBuffer, destroyBuffer } from '../../src/gpu/buffers.js';
 import type { Bitmask } from '../../src/mask/index.js';
 import { DevicePool, type FieldSpec } from '../../src/pool/device-pool.js';
-import { Slab } from '../../src/slab/slab.js';
+import { Slab, type UpdateOptions } from '../../src/slab/slab.js';
+import { Ceilings } from '../../src/tune/ceilings.js';
+import { weights } from '../lib/layers.js';
+import { Lazy } from '../lib/lazy.js';
 import { maskChain } from '../lib/masks.js';
 import type { BenchContext, Result, SuiteOutcome } from '../lib/report.js';
-import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../lib/stats.js';
-import { type DeviceTimer, deviceTimer } from '../lib/timer.js';
+import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../../src/tune/stats.js';
+import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
 /** The published shape. */
 const N = 8192;
 const WIDTH = 1024;
 const M = 1024;
 const CHANGES = [16, 64, 256, 1024];
+const QUICK_CHANGES = [16, 1024];
 
-type Arm = 'paired' | 'hybrid' | 'repack_ids' | 'repack_mask' | 'copies';
-const ARMS: readonly Arm[] = ['paired', 'hybrid', 'repack_ids', 'repack_mask', 'copies'];
+/** A way of bringing a slab to its next masks. */
+type Encode = (slab: Slab, encoder: GPUCommandEncoder, masks: readonly Bitmask[]) => void;
 
-/** GB/s of one large copyBufferToBuffer, reads and writes both counted: the ceiling of a row copy. */
-async function copyCeiling(device: GPUDevice, timer: DeviceTimer, repeats: number): Promise<Stats> {
-  const bytes = 48 << 20;
-  const from = storageBuffer(device, 'ceiling source', bytes);
-  const to = storageBuffer(device, 'ceiling target', bytes);
-  const rates: number[] = [];
-  for (let r = 0; r <= repeats; r++) {
-    const ms = await timer.time((encoder) => encoder.copyBufferToBuffer(from, 0, to, 0, bytes));
-    if (r > 0) rates.push((2 * bytes) / ms / 1e6);
-  }
-  destroyBuffer(device, from);
-  destroyBuffer(device, to);
-  return statsOf(rates);
-}
+/** By the slab's kernels, all updates in one pass. */
+const inPass =
+  (options: UpdateOptions): Encode =>
+  (slab, encoder, masks) => {
+    const pass = encoder.beginComputePass();
+    for (const mask of masks) slab.encodeUpdate(pass, mask, options);
+    pass.end();
+  };
+
+/** Every way that is measured; another is one line. Each has a slab of its own. */
+const ARMS = {
+  paired: inPass({ tau: 1 }),
+  hybrid: inPass({ rule: 'published' }),
+  repack_ids: inPass({ strategy: 'repack', repackBy: 'ids' }),
+  repack_mask: inPass({ strategy: 'repack', repackBy: 'mask' }),
+  copies: (slab, encoder, masks) => {
+    for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask);
+  },
+  repack_copies: (slab, encoder, masks) => {
+    for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask, { strategy: 'repack' });
+  },
+} as const satisfies Readonly<Record<string, Encode>>;
+type Arm = keyof typeof ARMS;
+const NAMES = Object.keys(ARMS) as Arm[];
+/** Ways to write only what changed, and ways to write all again: a figure takes the fastest of each. */
+const PAIRED: readonly Arm[] = ['paired', 'copies'];
+const REPACKED: readonly Arm[] = ['repack_ids', 'repack_mask', 'repack_copies'];
 
 class Layer {
   readonly pool: DevicePool;
-  readonly slabs: Record<Arm, Slab>;
+  readonly slabs: Readonly<Record<Arm, Slab>>;
 
   constructor(device: GPUDevice, gated: boolean, steps: number) {
-    const random = randomSource(7);
-    const make = () => Float32Array.from({ length: N * WIDTH }, () => random() - 0.5);
-    const up = { data: make(), cols: WIDTH };
-    const first: Record<string, FieldSpec> = gated
-      ? { gateUp: { parts: [{ data: make(), cols: WIDTH }, up] } }
-      : { up };
-    this.pool = DevicePool.from(
-      device,
-      { ...first, down: { data: make(), cols: WIDTH } },
-      { label: 'bench pool' },
-    );
-    const slab = (arm: Arm) =>
+    const up = { data: weights(N * WIDTH), cols: WIDTH };
+    const first: Record<string, FieldSpec> = gated ? { gateUp: { parts: [up, up] } } : { up };
+    this.pool = DevicePool.from(device, { ...first, down: up }, { label: 'bench pool' });
+    const slab = (arm: Arm): Slab =>
       new Slab(this.pool, { capacity: M, pendingUpdates: steps + 1, label: `bench ${arm}` });
-    this.slabs = Object.fromEntries(ARMS.map((arm) => [arm, slab(arm)])) as Record<Arm, Slab>;
+    this.slabs = Object.fromEntries(NAMES.map((arm) => [arm, slab(arm)])) as Record<Arm, Slab>;
   }
 
-  encode(arm: Arm, encoder: GPUCommandEncoder, masks: readonly Bitmask[]): void {
-    const slab = this.slabs[arm];
-    if (arm === 'copies') {
-      for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask);
-      return;
-    }
-    const pass = encoder.beginComputePass();
-    for (const mask of masks) slab.encodeUpdate(pass, mask, options(arm));
-    pass.end();
+  /** Device ms of an update, all of them in one submit. */
+  async deviceMs(arm: Arm, first: Bitmask, masks: readonly Bitmask[], timer: DeviceTimer): Promise<number> {
+    const slab = await this.prime(arm, first);
+    const ms = await timer.time((encoder) => ARMS[arm](slab, encoder, masks));
+    slab.submitted();
+    return ms / masks.length;
   }
 
-  /** Mask in hand to work submitted. */
-  update(arm: Arm, mask: Bitmask): void {
-    const slab = this.slabs[arm];
-    if (arm === 'copies') {
-      const encoder = this.pool.device.createCommandEncoder();
-      slab.encodeUpdateByCopies(encoder, mask);
-      this.pool.device.queue.submit([encoder.finish()]);
+  /** Wall ms of an update: mask in hand to GPU done, one submit each. */
+  async wallMs(arm: Arm, first: Bitmask, masks: readonly Bitmask[]): Promise<number> {
+    const slab = await this.prime(arm, first);
+    const { device } = this.pool;
+    const started = performance.now();
+    for (const mask of masks) {
+      const encoder = device.createCommandEncoder();
+      ARMS[arm](slab, encoder, [mask]);
+      device.queue.submit([encoder.finish()]);
       slab.submitted();
-    } else slab.update(mask, options(arm));
+      await finished(device);
+    }
+    return (performance.now() - started) / masks.length;
   }
 
   destroy(): void {
     for (const slab of Object.values(this.slabs)) slab.destroy();
     this.pool.destroy();
   }
-}
 
-function options(arm: Exclude<Arm, 'copies'>): Parameters<Slab['update']>[1] {
-  if (arm === 'repack_ids') return { strategy: 'repack', repackBy: 'ids' };
-  if (arm === 'repack_mask') return { strategy: 'repack', repackBy: 'mask' };
-  return arm === 'paired' ? { tau: 1 } : { rule: 'published' };
+  private async prime(arm: Arm, first: Bitmask): Promise<Slab> {
+    const slab = this.slabs[arm];
+    slab.update(first);
+    await finished(this.pool.device);
+    return slab;
+  }
 }
 
 /** Per arm and repeat: milliseconds of one update. */
 type Times = Record<Arm, number[]>;
-const noTimes = (): Times => Object.fromEntries(ARMS.map((arm) => [arm, [] as number[]])) as unknown as Times;
+const noTimes = (): Times => Object.fromEntries(NAMES.map((arm) => [arm, [] as number[]])) as Times;
 
+interface Measured {
+  onDevice: Times;
+  wall: Times;
+  /** Of a large copy, right before and after. */
+  before: Stats;
+  after: Stats;
+  rowBytes: number;
+}
+
+/** The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies. */
 export async function updateSuite(context: BenchContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
   const steps = context.quick ? 20 : 50;
-  const repeats = context.quick ? 3 : 7;
   const timer = deviceTimer(device);
-  const results: Result[] = [];
-  const summary: Record<string, number> = {};
-  const ceiling = await copyCeiling(device, timer, repeats + 2);
-  summary['update.copy_ceiling_gbps'] = ceiling.median;
-  results.push({ suite: 'update', case: 'copy ceiling', gbps: ceiling });
-  for (const gated of [true, false]) {
-    const layer = new Layer(device, gated, steps);
-    const name = gated ? 'gated' : 'ungated';
-    for (const k of CHANGES) {
-      const onDevice = noTimes();
-      const wall = noTimes();
-      const random = randomSource(k);
-      for (let r = -1; r < repeats; r++) {
-        const [first, ...rest] = maskChain({ n: N, m: M, k }, steps, 100 * k + r);
-        for (const arm of shuffle([...ARMS], random)) {
-          const slab = layer.slabs[arm];
-          slab.update(first);
-          await finished(device);
-          const ms = (await timer.time((encoder) => layer.encode(arm, encoder, rest))) / steps;
-          slab.submitted();
-          slab.update(first);
-          await finished(device);
-          let total = 0;
-          for (const mask of rest) {
-            const started = performance.now();
-            layer.update(arm, mask);
-            await finished(device);
-            total += performance.now() - started;
-          }
-          // The first repeat compiles and warms.
-          if (r < 0) continue;
-          onDevice[arm].push(ms);
-          wall[arm].push(total / steps);
-        }
+  const ceilings = new Ceilings(device, timer);
+  const outcome: SuiteOutcome = { results: [], summary: {} };
+  const copies: number[] = [];
+  let done = 0;
+  try {
+    for (const gated of context.quick ? [true] : [true, false]) {
+      const layer = new Lazy(() => new Layer(device, gated, steps));
+      for (const k of context.quick ? QUICK_CHANGES : CHANGES) {
+        const name = `${gated ? 'gated' : 'ungated'} k=${k}`;
+        context.progress(done++, context.quick ? QUICK_CHANGES.length : 2 * CHANGES.length, name);
+        const kept = await context.measured(name, async () =>
+          measure(await layer.get(), k, steps, timer, ceilings, context),
+        );
+        copies.push(kept.before.median, kept.after.median);
+        report(name, gated, k, steps, kept, outcome, context);
       }
-      const writes = k / 2;
-      const bytes = 2 * writes * layer.pool.rowBytes;
-      const rates = onDevice.paired.map((ms) => bytes / ms / 1e6);
-      for (const arm of ARMS) {
-        results.push({
-          suite: 'update',
-          case: `${name} k=${k} ${arm}`,
-          gated,
-          k,
-          arm,
-          n: N,
-          m: M,
-          hidden: WIDTH,
-          up: WIDTH,
-          dtype: 'f32',
-          steps,
-          deviceMs: statsOf(onDevice[arm]),
-          wallMs: statsOf(wall[arm]),
-          speedupOfPairedOnDevice: ratioOf(onDevice[arm], onDevice.paired),
-          speedupOfPairedWall: ratioOf(wall[arm], wall.paired),
-        });
-      }
-      const fastest = (times: Times) => times.repack_ids.map((ms, i) => Math.min(ms, times.repack_mask[i]));
-      const prefix = gated ? `update.k${k}` : `update.ungated.k${k}`;
-      summary[`${prefix}.speedup_vs_repack`] = ratioOf(fastest(onDevice), onDevice.paired).median;
-      summary[`${prefix}.speedup_wall`] = ratioOf(fastest(wall), wall.paired).median;
-      summary[`${prefix}.copy_fraction`] = statsOf(rates).median / ceiling.median;
-      const line = ARMS.map(
-        (arm) => `${arm} ${statsOf(onDevice[arm]).median.toFixed(4)}/${statsOf(wall[arm]).median.toFixed(3)}`,
-      );
-      context.log(`${name} k=${k}: ms device/wall ${line.join(', ')}`);
+      await layer.destroy();
     }
-    layer.destroy();
+  } finally {
+    ceilings.destroy();
+    timer.destroy();
   }
-  timer.destroy();
-  return { results, summary };
+  const ceiling = statsOf(copies);
+  outcome.results.unshift({ suite: 'update', case: 'copy ceiling', gbps: ceiling });
+  outcome.summary['update.copy_ceiling_gbps'] = ceiling.median;
+  return outcome;
+}
+
+async function measure(
+  layer: Layer,
+  k: number,
+  steps: number,
+  timer: DeviceTimer,
+  ceilings: Ceilings,
+  context: BenchContext,
+): Promise<Measured> {
+  const repeats = context.quick ? 3 : context.full ? 15 : 7;
+  const onDevice = noTimes();
+  const wall = noTimes();
+  const random = randomSource(k);
+  const before = await ceilings.copy(context.quick ? 3 : 5);
+  // The first repeat compiles and warms.
+  for (let r = -1; r < repeats; r++) {
+    const [first, ...rest] = maskChain({ n: N, m: M, k }, steps, 100 * k + r);
+    for (const arm of shuffle([...NAMES], random)) {
+      const deviceMs = await layer.deviceMs(arm, first, rest, timer);
+      const wallMs = await layer.wallMs(arm, first, rest);
+      if (r < 0) continue;
+      onDevice[arm].push(deviceMs);
+      wall[arm].push(wallMs);
+    }
+  }
+  const after = await ceilings.copy(context.quick ? 3 : 5);
+  return { onDevice, wall, before, after, rowBytes: layer.pool.rowBytes };
+}
+
+function report(
+  name: string,
+  gated: boolean,
+  k: number,
+  steps: number,
+  { onDevice, wall, before, after, rowBytes }: Measured,
+  { results, summary }: SuiteOutcome,
+  context: BenchContext,
+): void {
+  const ceiling = (before.median + after.median) / 2;
+  const bytes = 2 * (k / 2) * rowBytes;
+  const fraction = (arm: Arm): number => bytes / statsOf(onDevice[arm]).median / 1e6 / ceiling;
+  for (const arm of NAMES) {
+    const row: Result = {
+      suite: 'update',
+      case: `${name} ${arm}`,
+      gated,
+      k,
+      arm,
+      n: N,
+      m: M,
+      hidden: WIDTH,
+      up: WIDTH,
+      dtype: 'f32',
+      steps,
+      deviceMs: statsOf(onDevice[arm]),
+      wallMs: statsOf(wall[arm]),
+      speedupOfPairedOnDevice: ratioOf(onDevice[arm], onDevice.paired),
+      speedupOfPairedWall: ratioOf(wall[arm], wall.paired),
+      copyFraction: PAIRED.includes(arm) ? fraction(arm) : undefined,
+      copyCeilingBefore: before,
+      copyCeilingAfter: after,
+    };
+    results.push(row);
+  }
+  // The fastest of each kind, by median over the case, so that no repeat picks for itself.
+  const fastest = (times: Times, arms: readonly Arm[]): number[] =>
+    times[[...arms].sort((a, b) => statsOf(times[a]).median - statsOf(times[b]).median)[0]];
+  const prefix = gated ? `update.k${k}` : `update.ungated.k${k}`;
+  summary[`${prefix}.speedup_vs_repack`] = ratioOf(
+    fastest(onDevice, REPACKED),
+    fastest(onDevice, PAIRED),
+  ).median;
+  summary[`${prefix}.speedup_wall`] = ratioOf(fastest(wall, REPACKED), fastest(wall, PAIRED)).median;
+  summary[`${prefix}.kernel_speedup_vs_repack`] = ratioOf(
+    fastest(onDevice, ['repack_ids', 'repack_mask']),
+    onDevice.paired,
+  ).median;
+  summary[`${prefix}.copy_fraction`] = Math.max(...PAIRED.map(fraction));
+  summary[`${prefix}.kernel_copy_fraction`] = fraction('paired');
+  const line = NAMES.map(
+    (arm) => `${arm} ${statsOf(onDevice[arm]).median.toFixed(4)}/${statsOf(wall[arm]).median.toFixed(3)}`,
+  );
+  context.log(`${name}: ms device/wall ${line.join(', ')}`);
 }

@@ -1,0 +1,221 @@
+import { CapacityError, DeviceLimitError } from '../../src/errors.js';
+import { destroyBuffer, roundUp, storageBuffer, upload } from '../../src/gpu/buffers.js';
+import { finished } from '../../src/gpu/readback.js';
+import type { Bitmask } from '../../src/mask/index.js';
+import type { FixedStrategy } from '../../src/mlp/cost-model.js';
+import type { SparseMLP } from '../../src/mlp/sparse-mlp.js';
+import { weights } from './layers.js';
+import type { Chain } from './masks.js';
+import { shuffle } from '../../src/tune/stats.js';
+import type { DeviceTimer } from '../../src/tune/timer.js';
+
+/** The four strategies and `auto`; `packed` is a slab that holds the rows already: reading alone. */
+export type Arm = 'dense' | 'indexed' | 'repack' | 'paired' | 'auto' | 'packed';
+/** The strategies that compete; `auto` chooses among them. */
+export const FIXED: readonly Arm[] = ['dense', 'indexed', 'repack', 'paired'];
+
+/** What the slab of `paired` did in a run. */
+export interface Writes {
+  /** Rows that changed (added and removed) and rows written, over active rows: means over the sets. */
+  changedPerM: number;
+  writesPerM: number;
+}
+
+/** A layer with its input and output, run step by step by any arm over a chain of masks. */
+export class LayerBench {
+  readonly mlp: SparseMLP;
+  /** How often `auto` took each strategy. */
+  chosen: Partial<Record<FixedStrategy, number>> = {};
+  private readonly timer: DeviceTimer;
+  private readonly batch: number;
+  private readonly x: GPUBuffer;
+  private readonly y: GPUBuffer;
+
+  constructor(mlp: SparseMLP, timer: DeviceTimer, batch = 1) {
+    const { device, inputStride, hidden } = mlp;
+    this.mlp = mlp;
+    this.timer = timer;
+    this.batch = batch;
+    // Batched kernels read whole tiles of x; 64 is a multiple of any.
+    const values = inputStride * (batch === 1 ? 1 : roundUp(batch, 64));
+    this.x = storageBuffer(device, 'bench x', values * 4);
+    this.y = storageBuffer(device, 'bench y', batch * hidden * 4);
+    upload(device, this.x, 0, Float32Array.from(weights(values, 2)));
+  }
+
+  /** Device ms of a step, over all steps of the chain in one submit. Masks are ready before the clock starts. */
+  async deviceMs(arm: Arm, chain: Chain): Promise<number> {
+    const masks = await this.prime(arm, chain);
+    const ms = await this.timer.time((encoder) => {
+      const pass = encoder.beginComputePass();
+      masks.forEach((mask, s) => void this.encode(arm, pass, mask, s, chain.reuse));
+      pass.end();
+    });
+    this.mlp.submitted();
+    return ms / masks.length;
+  }
+
+  /** Wall ms of a step: mask in hand to GPU done, diff, plan and encoding included, one submit a step. */
+  async wallMs(arm: Arm, chain: Chain): Promise<number> {
+    const { device } = this.mlp;
+    const masks = await this.prime(arm, chain);
+    const started = performance.now();
+    for (let s = 0; s < masks.length; s++) {
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      this.encode(arm, pass, masks[s], s, chain.reuse);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      this.mlp.submitted();
+      await finished(device);
+    }
+    return (performance.now() - started) / masks.length;
+  }
+
+  /** Device ms of the update alone, per set. */
+  async updateMs(arm: 'repack' | 'paired', chain: Chain): Promise<{ ms: number } & Writes> {
+    const masks = await this.prime(arm, chain);
+    const { slab } = this.mlp;
+    let changed = 0;
+    let writes = 0;
+    const ms = await this.timer.time((encoder) => {
+      const pass = encoder.beginComputePass();
+      for (const mask of masks) {
+        const stats = slab.encodeUpdate(pass, mask ?? chain.first, { strategy: arm });
+        changed += (stats.added + stats.removed) / stats.active;
+        writes += stats.writes / stats.active;
+      }
+      pass.end();
+    });
+    slab.submitted();
+    return {
+      ms: ms / masks.length,
+      changedPerM: changed / masks.length,
+      writesPerM: writes / masks.length,
+    };
+  }
+
+  /** Destroys what this made; the layer stays. */
+  destroy(): void {
+    destroyBuffer(this.mlp.device, this.x);
+    destroyBuffer(this.mlp.device, this.y);
+  }
+
+  /**
+   * One step on the chain's first mask, so that every arm starts warm, and the slab from that mask: as in the middle
+   * of a sequence. @returns the masks to go on with; `packed` stays where it is.
+   */
+  private async prime(arm: Arm, chain: Chain): Promise<readonly (Bitmask | undefined)[]> {
+    const { mlp } = this;
+    // What auto might use is made ready for it, where it fits.
+    if (arm === 'auto') tolerating(() => mlp.slab.update(chain.first));
+    const encoder = mlp.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    this.encode(arm, pass, chain.first, 0, chain.reuse);
+    pass.end();
+    mlp.device.queue.submit([encoder.finish()]);
+    mlp.submitted();
+    await finished(mlp.device);
+    return arm === 'packed' ? chain.steps.map(() => chain.first) : chain.steps;
+  }
+
+  /**
+   * Step `s` of masks that are used `reuse` times each. A mask that is used again is not packed again: what `repack`
+   * keeps for a set is the slab as it is. `auto` is told how many uses are left, and what it takes is counted.
+   */
+  private encode(
+    arm: Arm,
+    pass: GPUComputePassEncoder,
+    mask: Bitmask | undefined,
+    s: number,
+    reuse: number,
+  ): void {
+    const { mlp, x, y, batch } = this;
+    const again = s % reuse > 0;
+    let strategy: FixedStrategy;
+    if (arm === 'auto') {
+      strategy = mlp.explain({ mask, batch, reuse: reuse - (s % reuse) }).strategy;
+      this.chosen[strategy] = (this.chosen[strategy] ?? 0) + 1;
+    } else strategy = arm === 'packed' || (arm === 'repack' && again) ? 'paired' : arm;
+    mlp.encode(pass, { x, y, batch, mask, strategy });
+  }
+}
+
+/** What the arms of a case took, ms per step, repeat by repeat. */
+export interface ArmTimes {
+  /** Steps in one submit. */
+  steps: Partial<Record<Arm, number>>;
+  deviceMs: Partial<Record<Arm, number[]>>;
+  wallMs: Partial<Record<Arm, number[]>>;
+  /** Arms that this adapter cannot run here, and why. */
+  skipped: Partial<Record<Arm, string>>;
+  /** How many of `auto`'s steps took each strategy. */
+  chosen: Partial<Record<FixedStrategy, number>>;
+}
+
+export interface ArmOptions {
+  arms: readonly Arm[];
+  /** The next masks; every run of an arm takes its own, so that no arm reads what another has just read. */
+  chain: (sets: number, arm: Arm) => Chain;
+  repeats: number;
+  /** About how long one submit takes, ms: sets how many steps share it. */
+  budgetMs: number;
+  random: () => number;
+}
+
+/** At most so many steps share a submit, so many are timed by wall; a set that is used more often is not cut. */
+const STEPS = { device: 16, wall: 3 };
+
+/** Times arms that take turns in shuffled order, after two runs each that compile and that show how long a step takes. */
+export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<ArmTimes> {
+  const { chain, repeats, budgetMs, random } = options;
+  const times: ArmTimes = { steps: {}, deviceMs: {}, wallMs: {}, skipped: {}, chosen: {} };
+  bench.chosen = {};
+  const arms: { arm: Arm; reuse: number; sets: number; device: number[]; wall: number[] }[] = [];
+  for (const arm of options.arms) {
+    try {
+      await bench.deviceMs(arm, chain(1, arm));
+      const one = chain(1, arm);
+      const { reuse } = one;
+      const setMs = reuse * (await bench.deviceMs(arm, one));
+      const sets = Math.max(1, Math.min(Math.floor(STEPS.device / reuse), Math.ceil(budgetMs / setMs)));
+      const device: number[] = [];
+      const wall: number[] = [];
+      arms.push({ arm, reuse, sets, device, wall });
+      times.steps[arm] = sets * reuse;
+      times.deviceMs[arm] = device;
+      times.wallMs[arm] = wall;
+    } catch (error) {
+      if (!isLimit(error)) throw error;
+      bench.mlp.submitted();
+      times.skipped[arm] = error.message;
+    }
+  }
+  for (let r = 0; r < repeats; r++) {
+    for (const { arm, reuse, sets, device, wall } of shuffle([...arms], random)) {
+      device.push(await bench.deviceMs(arm, chain(sets, arm)));
+      wall.push(await bench.wallMs(arm, chain(Math.min(sets, Math.ceil(STEPS.wall / reuse)), arm)));
+    }
+  }
+  times.chosen = bench.chosen;
+  return times;
+}
+
+/** The arm with the least device time, by median, of those that ran. */
+export function fastestOf(medians: Partial<Record<Arm, number>>, among: readonly Arm[]): Arm {
+  const ran = among.filter((arm) => medians[arm] !== undefined);
+  return ran.reduce((best, arm) => ((medians[arm] as number) < (medians[best] as number) ? arm : best));
+}
+
+/** What an adapter is too small for. */
+export function isLimit(error: unknown): error is CapacityError | DeviceLimitError {
+  return error instanceof CapacityError || error instanceof DeviceLimitError;
+}
+
+function tolerating(run: () => unknown): void {
+  try {
+    run();
+  } catch (error) {
+    if (!isLimit(error)) throw error;
+  }
+}

@@ -1,0 +1,141 @@
+import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
+import { type Arm, type ArmTimes, LayerBench, timeArms } from '../lib/arms.js';
+import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
+import { Lazy } from '../lib/lazy.js';
+import { MaskRing } from '../lib/masks.js';
+import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
+import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
+import { deviceTimer } from '../../src/tune/timer.js';
+
+const ARMS: readonly Arm[] = ['dense', 'indexed', 'packed', 'paired', 'repack'];
+/** Those that copy rows: their masks change from step to step. */
+const WRITERS: readonly Arm[] = ['paired', 'repack'];
+/** Share of the active rows that each step's mask replaces: what `paired` has to write. */
+const WRITES = 0.2;
+
+interface Grid {
+  shapes: readonly Shape[];
+  dtypes: readonly StoredDtype[];
+  densities: readonly number[];
+  batches: readonly number[];
+}
+
+/**
+ * A batch of activations that shares one mask, the union of what its elements want: dense, indexed, and packed rows,
+ * by batch and by the union's density. `packed` finds its rows in the slab (reading alone, which indexed must be
+ * compared with to see what contiguous rows are worth). Those three read the same rows at every step, from a cache
+ * where they fit; `paired` and `repack` have a fifth of the rows change at every step, and bring in what they must.
+ */
+export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
+  const { device } = context.gpu;
+  const timer = deviceTimer(device);
+  const ceilings = new Ceilings(device, timer);
+  const { shapes, dtypes, densities, batches } = gridFor(context);
+  const total = shapes.length * dtypes.length * densities.length * batches.length;
+  const outcome: Required<SuiteOutcome> = { results: [], summary: {}, skipped: [] };
+  let done = 0;
+  try {
+    for (const shape of shapes) {
+      for (const dtype of dtypes) {
+        const capacity = Math.round((shape.rows * Math.max(...densities)) / 100);
+        const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
+        const layer = new Lazy(() => makeLayer(device, shape, dtype, capacity));
+        for (const density of densities) {
+          for (const batch of batches) {
+            const name = `${shape.name} ${dtype} d${density} b${batch}`;
+            context.progress(done++, total, name);
+            if (shortage) {
+              outcome.skipped.push({ case: name, reason: shortage });
+              continue;
+            }
+            const m = Math.round((shape.rows * density) / 100);
+            const kept = await context.measured(name, async () => {
+              const mlp = await layer.get();
+              const bench = new LayerBench(mlp, timer, batch);
+              const change = Math.min(shape.rows - m, Math.round(WRITES * m));
+              const still = new MaskRing({ n: shape.rows, m, change: 0 }, 'random', m);
+              const moving = new MaskRing({ n: shape.rows, m, change }, 'random', m);
+              const { value: times, read } = await framed(ceilings, context.quick ? 3 : 5, () =>
+                timeArms(bench, {
+                  arms: ARMS,
+                  chain: (sets, arm) => (WRITERS.includes(arm) ? moving : still).take(sets),
+                  repeats: context.full ? 15 : context.quick ? 3 : 5,
+                  budgetMs: context.quick ? 40 : 80,
+                  random: randomSource(batch),
+                }),
+              );
+              bench.destroy();
+              return { times, read, rowBytes: mlp.pool.rowBytes };
+            });
+            report({ shape, dtype, density, batch, m, name }, kept, outcome);
+            const line = Object.entries(kept.times.deviceMs).map(
+              ([arm, ms]) => `${arm} ${statsOf(ms).median.toFixed(2)}`,
+            );
+            context.log(`${name}: ms ${line.join(', ')}`);
+          }
+        }
+        await layer.destroy();
+      }
+    }
+  } finally {
+    ceilings.destroy();
+    timer.destroy();
+  }
+  return outcome;
+}
+
+function report(
+  one: { shape: Shape; dtype: StoredDtype; density: number; batch: number; m: number; name: string },
+  { times, read, rowBytes }: { times: ArmTimes; read: Framed; rowBytes: number },
+  { results, summary, skipped }: { results: Result[]; summary: Record<string, number>; skipped: Skipped[] },
+): void {
+  const { shape, dtype, density, batch, m, name } = one;
+  for (const [arm, reason] of Object.entries(times.skipped)) skipped.push({ case: `${name} ${arm}`, reason });
+  const { dense, indexed, packed, paired } = times.deviceMs;
+  for (const [arm, values] of Object.entries(times.deviceMs)) {
+    const deviceMs = statsOf(values);
+    results.push({
+      suite: 'batch',
+      case: `${name} ${arm}`,
+      shape: shape.name,
+      hidden: shape.hidden,
+      rows: shape.rows,
+      dtype,
+      density,
+      active: m,
+      batch,
+      strategy: arm,
+      writesPerM: WRITERS.includes(arm as Arm) ? WRITES : 0,
+      steps: times.steps[arm as Arm],
+      deviceMs,
+      wallMs: statsOf(times.wallMs[arm as Arm] as number[]),
+      msPerElement: deviceMs.median / batch,
+      // Of the rows that the result needs: 3 products of `hidden` values a row and element.
+      gflops: (6 * m * shape.hidden * batch) / deviceMs.median / 1e6,
+      readGbps: (m * rowBytes) / deviceMs.median / 1e6,
+      readFraction: (m * rowBytes) / deviceMs.median / 1e6 / read.median,
+      readCeilingBefore: read.before,
+      readCeilingAfter: read.after,
+      speedupOverDense: dense && ratioOf(dense, values),
+      speedupOverIndexed: indexed && ratioOf(indexed, values),
+    });
+  }
+  const lead = shape.name === 'published' ? 'batch' : `batch.${shape.name}`;
+  const prefix = `${lead}.d${density}.b${batch}${dtype === 'f32' ? '' : `.${dtype}`}`;
+  const put = (key: string, slow?: readonly number[], fast?: readonly number[]): void => {
+    if (slow && fast) summary[`${prefix}.${key}`] = ratioOf(slow, fast).median;
+  };
+  put('indexed_over_dense', dense, indexed);
+  put('packed_over_dense', dense, packed);
+  put('packed_over_indexed', indexed, packed);
+  put('paired_over_indexed', indexed, paired);
+}
+
+function gridFor({ full, quick }: BenchContext): Grid {
+  const published = shapeOf('published');
+  if (full)
+    return { shapes: SHAPES, dtypes: STORED_DTYPES, densities: [10, 25, 50, 100], batches: [1, 4, 16, 64] };
+  if (quick) return { shapes: [published], dtypes: ['f32'], densities: [10], batches: [1, 16] };
+  return { shapes: [published], dtypes: ['f32'], densities: [10, 25, 50], batches: [1, 4, 16, 64] };
+}
