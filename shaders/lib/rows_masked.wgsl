@@ -7,10 +7,3 @@ fn rows_at(i: u32) -> u32 { return i; }
 fn rows_out(i: u32) -> u32 { return params.row_base + i; }
 fn rows_id(i: u32) -> u32 { return params.row_base + i; }
 fn rows_keep(id: u32) -> bool { return ((row_mask[id / 32u] >> (id % 32u)) & 1u) == 1u; }
-// The places of one split: one run.
-fn spans_of(split: u32, splits: u32) -> vec2<u32> { return vec2<u32>(split, split + 1u); }
-fn span_at(span: u32, splits: u32) -> vec2<u32> {
-  let count = rows_count();
-  let share = (count + splits - 1u) / splits;
-  return vec2<u32>(min(count, span * share), min(count, (span + 1u) * share));
-}

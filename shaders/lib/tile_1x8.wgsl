@@ -6,11 +6,6 @@ struct Tile {
   low: vec4<f32>,
   high: vec4<f32>,
 }
-// Where a row's values begin in the weights. Places beyond the list, and rows of other shards, stand in for a row that is
-// there: what comes of them is not put anywhere.
-fn tile_part(i: u32, count: u32) -> u32 {
-  return min(rows_at(min(i, count - 1u)), params.rows - 1u) * params.row_stride;
-}
 fn tile_parts(i: u32, count: u32) -> Parts { return tile_part(i, count); }
 fn tile_zero() -> Tile { return Tile(vec4<f32>(0.0), vec4<f32>(0.0)); }
 fn tile_dots(w: Quads, at: u32) -> vec4<f32> {
@@ -27,14 +22,6 @@ fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: u32) -> Tile {
   return Tile(sum.low + tile_dots(w, x_at), sum.high + tile_dots(w, x_at + 4u * params.x_stride));
 }
 fn tile_total(at: Lane, sum: Tile) -> Tile { return Tile(team_sum_4(at, sum.low), team_sum_4(at, sum.high)); }
-fn tile_begin(at: Lane, x_at: u32) {}
-fn tile_sum(at: Lane, parts: Parts, x_at: u32) -> Tile {
-  var sum = tile_zero();
-  for (var v = team_lane(at); v < params.dot_units; v += team_size(at)) {
-    sum = tile_add(sum, parts, v, x_at + v * QUADS);
-  }
-  return tile_total(at, sum);
-}
 fn tile_row(parts: Parts, r: u32) -> u32 { return parts; }
 fn tile_at(sum: Tile, r: u32, b: u32) -> f32 {
   if (b < 4u) { return sum.low[b]; }

@@ -3,11 +3,6 @@ const TILE_ROWS: u32 = 4u;
 const BATCH_TILE: u32 = 1u;
 alias Parts = vec4<u32>;
 alias Tile = vec4<f32>;
-// Where a row's values begin in the weights. Places beyond the list, and rows of other shards, stand in for a row that is
-// there: what comes of them is not put anywhere.
-fn tile_part(i: u32, count: u32) -> u32 {
-  return min(rows_at(min(i, count - 1u)), params.rows - 1u) * params.row_stride;
-}
 fn tile_parts(i: u32, count: u32) -> Parts {
   return Parts(tile_part(i, count), tile_part(i + 1u, count), tile_part(i + 2u, count), tile_part(i + 3u, count));
 }
@@ -22,13 +17,5 @@ fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: u32) -> Tile {
   );
 }
 fn tile_total(at: Lane, sum: Tile) -> Tile { return team_sum_4(at, sum); }
-fn tile_begin(at: Lane, x_at: u32) {}
-fn tile_sum(at: Lane, parts: Parts, x_at: u32) -> Tile {
-  var sum = tile_zero();
-  for (var v = team_lane(at); v < params.dot_units; v += team_size(at)) {
-    sum = tile_add(sum, parts, v, x_at + v * QUADS);
-  }
-  return tile_total(at, sum);
-}
 fn tile_row(parts: Parts, r: u32) -> u32 { return parts[r]; }
 fn tile_at(sum: Tile, r: u32, b: u32) -> f32 { return sum[r]; }

@@ -13,11 +13,6 @@ var<private> x4: Quads;
 var<private> x5: Quads;
 var<private> x6: Quads;
 var<private> x7: Quads;
-// Where a row's values begin in the weights. Places beyond the list, and rows of other shards, stand in for a row that is
-// there: what comes of them is not put anywhere.
-fn tile_part(i: u32, count: u32) -> u32 {
-  return min(rows_at(min(i, count - 1u)), params.rows - 1u) * params.row_stride;
-}
 fn tile_parts(i: u32, count: u32) -> Parts { return tile_part(i, count); }
 fn tile_begin(at: Lane, x_at: u32) {
   let lane = x_at + team_lane(at) * QUADS;

@@ -70,6 +70,11 @@ export function tuningOf(device: GPUDevice): Tuning | null {
   return tunings.get(device) ?? null;
 }
 
+/** The costs measured on `device` for rows stored as `dtype`, if they were. */
+export function measuredCosts(device: GPUDevice, dtype: StoredDtype): Costs | undefined {
+  return tuningOf(device)?.costs?.find((costs) => costs.dtype === dtype);
+}
+
 /**
  * The tuned one of `variants` for the entry nearest in columns; undefined when nothing was tuned, or what was is not
  * among them (a cache of another version).

@@ -1,9 +1,10 @@
 import { OptionError, RowError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
+import type { StoredDtype } from '../gpu/layout.js';
 import { Readback } from '../gpu/readback.js';
 import { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
-import { decide, type Explanation } from '../mlp/cost-model.js';
+import { choose, decide, type Explanation, type StepShape } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
 import { Slab, type UpdateStats } from '../slab/slab.js';
 import { type Cache, LlamaGraph } from './graph.js';
@@ -92,8 +93,6 @@ export class LlamaSession {
   private readonly chunk: number;
   private prefiller?: LlamaGraph;
   private at = 0;
-  /** Dense and indexed: which layers compute all rows at this token. */
-  private readonly denseNow: boolean[];
   /** Strategy auto: for how many more tokens a layer computes all its rows before they are counted again. */
   private readonly denseFor: number[];
 
@@ -102,7 +101,6 @@ export class LlamaSession {
     const { config, context } = weights;
     this.strategy = checkStrategy(options.strategy ?? 'auto');
     this.denseFor = weights.layers.map(() => 0);
-    this.denseNow = weights.layers.map(() => this.strategy === 'dense');
     this.thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
     this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
     this.chunk = options.prefillChunk ?? 64;
@@ -222,7 +220,7 @@ export class LlamaSession {
     const { vocabSize } = this.weights.config;
     const counts = masked
       ? []
-      : this.decode.layers.map(({ mlp }, l) => (this.denseNow[l] ? 0 : mlp.counts.words));
+      : this.decode.layers.map(({ mlp }, l) => (this.isDense(l) ? 0 : mlp.counts.words));
     const read = await this.readback.read((vocabSize + sum(counts)) * 4);
     stats.readbacks++;
     if (!masked && this.strategy !== 'dense') {
@@ -245,7 +243,9 @@ export class LlamaSession {
    * token that counted them (all rows, before the first).
    */
   explain(): Explanation[] {
-    return this.weights.layers.map((_, l) => this.explainLayer(l, this.lastStep.active?.[l]));
+    return this.weights.layers.map((_, l) =>
+      decide(this.device, ...this.stepOf(l, this.lastStep.active?.[l])),
+    );
   }
 
   /**
@@ -325,7 +325,7 @@ export class LlamaSession {
     graph.encodeEmbed(pass, 1);
     graph.layers.forEach(({ mlp }, l) => {
       graph.encodeAttention(pass, l, 1);
-      if (this.denseNow[l]) mlp.encodeDense(pass, run);
+      if (this.isDense(l)) mlp.encodeDense(pass, run);
       else mlp.encodeActive(pass, run);
     });
     graph.encodeFinalNorm(pass, 1);
@@ -346,7 +346,7 @@ export class LlamaSession {
     if (this.strategy === 'indexed' || this.strategy === 'auto') {
       let at = vocabSize * 4;
       for (const [l, { mlp }] of this.decode.layers.entries()) {
-        if (this.denseNow[l]) continue;
+        if (this.isDense(l)) continue;
         const { buffer, words } = mlp.counts;
         this.readback.encodeCopy(encoder, buffer, 0, at, words * 4);
         at += words * 4;
@@ -392,7 +392,12 @@ export class LlamaSession {
     return encoder;
   }
 
-  private explainLayer(l: number, active?: number): Explanation {
+  /** Whether layer l computes all its rows at this token (dense, indexed and auto). */
+  private isDense(l: number): boolean {
+    return this.strategy === 'dense' || this.denseFor[l] > 0;
+  }
+
+  private stepOf(l: number, active?: number): [StoredDtype, StepShape] {
     const { mlp } = this.weights.layers[l];
     const { rows, rowBytes } = mlp;
     const { dtype } = mlp.field('up');
@@ -408,15 +413,15 @@ export class LlamaSession {
       reuse: 1,
       waits: true,
     };
-    return decide(this.device, dtype, step);
+    return [dtype, step];
   }
 
   /** Auto: a layer most of whose rows are active computes all of them for a while. */
   private decideNext(active: readonly number[]): void {
     for (const [l, rows] of active.entries()) {
       if (this.denseFor[l] > 0) this.denseFor[l]--;
-      else if (this.explainLayer(l, rows).strategy === 'dense') this.denseFor[l] = TOKENS_BETWEEN_COUNTS;
-      this.denseNow[l] = this.denseFor[l] > 0;
+      else if (choose(this.device, ...this.stepOf(l, rows)).strategy === 'dense')
+        this.denseFor[l] = TOKENS_BETWEEN_COUNTS;
     }
   }
 

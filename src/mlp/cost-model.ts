@@ -1,6 +1,6 @@
 import type { StoredDtype } from '../gpu/layout.js';
 import { traitsOf } from '../gpu/traits.js';
-import { type Costs, tuningOf } from '../gpu/tuning.js';
+import { type Costs, measuredCosts } from '../gpu/tuning.js';
 import { tauOf } from '../slab/tau.js';
 import type { Strategy } from './strategy.js';
 
@@ -66,7 +66,7 @@ export function defaultCosts(device: GPUDevice, dtype: StoredDtype): Costs {
 
 /** The costs measured on `device` for `dtype`, else those of its kind. */
 export function costsOf(device: GPUDevice, dtype: StoredDtype): { costs: Costs; measured: boolean } {
-  const found = tuningOf(device)?.costs?.find((costs) => costs.dtype === dtype);
+  const found = measuredCosts(device, dtype);
   return found ? { costs: found, measured: true } : { costs: defaultCosts(device, dtype), measured: false };
 }
 
@@ -90,8 +90,11 @@ export function estimate(costs: Costs, step: StepShape): Estimates {
   };
 }
 
-/** Picks the cheapest strategy. Where two are equal, the one that keeps less state: dense, indexed, paired, repack. */
-export function decide(device: GPUDevice, dtype: StoredDtype, step: StepShape): Explanation {
+/**
+ * The cheapest strategy, by measured costs or the defaults. Where two are equal, the one that keeps less state: dense,
+ * indexed, paired, repack.
+ */
+export function choose(device: GPUDevice, dtype: StoredDtype, step: StepShape) {
   const { costs, measured } = costsOf(device, dtype);
   const estimates = estimate(costs, step);
   let strategy: FixedStrategy = 'dense';
@@ -99,6 +102,12 @@ export function decide(device: GPUDevice, dtype: StoredDtype, step: StepShape): 
     if ((name === 'paired' || name === 'repack') && step.fits === false) continue;
     if (estimates[name] < estimates[strategy]) strategy = name;
   }
+  return { strategy, estimates, costs, measured };
+}
+
+/** As `choose`, with what it came from and why. */
+export function decide(device: GPUDevice, dtype: StoredDtype, step: StepShape): Explanation {
+  const { strategy, estimates, costs, measured } = choose(device, dtype, step);
   const tau = measured ? tauOf(costs, step.slabRowBytes) : 1;
   return { strategy, estimates, step, tau, measured, because: reason(strategy, estimates, step) };
 }

@@ -40,6 +40,7 @@ import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsMasked from '../../shaders/lib/rows_masked.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
 import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
+import spansRun from '../../shaders/lib/spans_run.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
 import sumResidual from '../../shaders/lib/sum_residual.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
@@ -57,6 +58,8 @@ import tile1x8 from '../../shaders/lib/tile_1x8.wgsl';
 import tile2x1 from '../../shaders/lib/tile_2x1.wgsl';
 import tile4x1 from '../../shaders/lib/tile_4x1.wgsl';
 import tile4x4 from '../../shaders/lib/tile_4x4.wgsl';
+import tileLoop from '../../shaders/lib/tile_loop.wgsl';
+import tilePart from '../../shaders/lib/tile_part.wgsl';
 import tileResident from '../../shaders/lib/tile_resident.wgsl';
 import x1 from '../../shaders/lib/x_1.wgsl';
 import x2 from '../../shaders/lib/x_2.wgsl';
@@ -87,12 +90,12 @@ const rowQuads = { ...quads, '2_half': quads2Half };
 const x = { '1': x1, '2': x2, '4': x4, '8': x8, '2_half': x2Half };
 /** Rows and batch elements that are worked on together. */
 const tile: Readonly<Record<Tile, string>> = {
-  '1x1': tile1x1,
-  '2x1': tile2x1,
-  '4x1': tile4x1,
-  '1x8': tile1x8,
-  '4x4': tile4x4,
-  resident: tileResident,
+  '1x1': tilePart + tile1x1 + tileLoop,
+  '2x1': tilePart + tile2x1 + tileLoop,
+  '4x1': tilePart + tile4x1 + tileLoop,
+  '1x8': tilePart + tile1x8 + tileLoop,
+  '4x4': tilePart + tile4x4 + tileLoop,
+  resident: tilePart + tileResident,
 };
 const team: Readonly<Record<Team, string>> = {
   lane: teamLane,
@@ -108,10 +111,10 @@ const sums: Readonly<Record<Sums, string>> = {
   '8x1': sums8x1,
 };
 const rows = {
-  dense: rowsDense,
-  masked: rowsMasked,
-  packed: rowsPacked,
-  indexed: rowsIndexed,
+  dense: rowsDense + spansRun,
+  masked: rowsMasked + spansRun,
+  packed: rowsPacked + spansRun,
+  indexed: rowsIndexed + spansRun,
 };
 const bias = { none: biasNone, row: biasRow };
 const activation = {
@@ -151,7 +154,7 @@ export const gateUp: KernelTable = {
 export const gateUpActive: KernelTable = {
   name: 'gate_up_active',
   code: gateUpActiveCode,
-  slots: { ...shared, rows: { dense: rowsDense }, norm },
+  slots: { ...shared, rows: { dense: rows.dense }, norm },
   constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, ALL: 0 },
 };
 

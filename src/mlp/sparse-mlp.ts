@@ -10,7 +10,7 @@ import { loadTuningOnce } from '../gpu/tuning-store.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
 import { SparseGraph } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
-import { decide, type Explanation } from './cost-model.js';
+import { choose, decide, type Explanation, type StepShape } from './cost-model.js';
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
@@ -215,7 +215,10 @@ export class SparseMLP {
     const asked = checkStrategy(step.strategy ?? 'auto');
     this.checkBuffers(x, y, batch);
     if (mask) this.checkMask(mask);
-    const strategy = asked === 'auto' ? this.explain({ mask, batch, reuse: step.reuse }).strategy : asked;
+    const strategy =
+      asked === 'auto'
+        ? choose(this.device, this.dtype, this.shapeOf({ mask, batch, reuse: step.reuse })).strategy
+        : asked;
     const uniform = this.stepBuffer(batch);
     if (strategy === 'dense') {
       const region = mask ? this.regions.write(Uint32Array.from(mask.words)) : undefined;
@@ -251,12 +254,20 @@ export class SparseMLP {
    * @throws ShapeError for a mask of other than N rows; OptionError for a reuse below 1.
    */
   explain(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'> = {}): Explanation {
+    return decide(this.device, this.dtype, this.shapeOf(step));
+  }
+
+  private get dtype(): StoredDtype {
+    return this.pool.field('down').dtype;
+  }
+
+  private shapeOf(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'>): StepShape {
     const { pool, packed, options } = this;
     const { mask = this.all, batch = 1, reuse = 1 } = step;
     this.checkMask(mask);
     if (!(reuse >= 1)) throw new OptionError(`reuse must be 1 or more; it is ${reuse}.`, { reuse });
     const active = mask.count();
-    return decide(this.device, pool.field('down').dtype, {
+    return {
       rows: pool.rows,
       active,
       writes: packed ? packed.writesFor(mask) : active,
@@ -266,7 +277,7 @@ export class SparseMLP {
       reuse,
       // More rows than the slab has slots cannot be packed at all.
       fits: active <= (options.capacity ?? pool.rows),
-    });
+    };
   }
 
   /** Tells the layer that what was encoded has been submitted. */

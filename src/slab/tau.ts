@@ -1,5 +1,5 @@
 import type { StoredDtype } from '../gpu/layout.js';
-import { type Costs, tuningOf } from '../gpu/tuning.js';
+import { type Costs, measuredCosts } from '../gpu/tuning.js';
 
 /**
  * τ of the hybrid plan: moving rows is dearer than gathering all of them once writes / m' exceeds what a gathered row
@@ -13,6 +13,6 @@ export function tauOf({ move, select }: Costs, rowBytes: number): number {
 
 /** τ as measured on `device` for rows of `rowBytes`; 1 until it was. */
 export function measuredTau(device: GPUDevice, dtype: StoredDtype, rowBytes: number): number {
-  const costs = tuningOf(device)?.costs?.find((each) => each.dtype === dtype);
+  const costs = measuredCosts(device, dtype);
   return costs ? tauOf(costs, rowBytes) : 1;
 }
