@@ -36,16 +36,39 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     gate = tile_total(at, gate);
     up = tile_total(at, up);
-    for (var k = team_lane(at); k < TILE_ROWS && i + k < count; k += team_size(at)) {
-      let row = rows_at(i + k);
-      if (row == ABSENT) { continue; }
-      let biases = row_bias(row);
-      let gate_scale = part_scale(tile_row(gate_parts, k));
-      let up_scale = part_scale(tile_row(up_parts, k));
-      for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
-        let value = activate(gate_scale * tile_at(gate, k, b) + biases.x) * (up_scale * tile_at(up, k, b) + biases.y);
-        out[(tile + b) * params.out_stride + rows_out(i + k)] = select(0.0, value, rows_keep(rows_id(i + k)));
+    // As in linear: no loop where every row of the tile has its lane.
+    if (TEAM_LANES >= TILE_ROWS) {
+      put_row(i, team_lane(at), count, gate_parts, gate, up, tile);
+    } else {
+      for (var k = team_lane(at); k < TILE_ROWS; k += team_size(at)) {
+        put_row(i, k, count, gate_parts, gate, up, tile);
       }
     }
   }
+}
+
+// Row k of a tile that begins at place i, where it is there.
+fn put_row(i: u32, k: u32, count: u32, gate_parts: Parts, gate: Tile, up: Tile, tile: u32) {
+  if (k < TILE_ROWS && i + k < count) {
+    let row = rows_at(i + k);
+    if (row != ABSENT) {
+      let biases = row_bias(row);
+      let scales = vec2<f32>(
+        part_scale(tile_row(gate_parts, k)),
+        part_scale(tile_row(gate_parts + Parts(params.part_stride), k)),
+      );
+      if (BATCH_TILE == 1u) {
+        if (tile < step.batch) { put(i + k, k, 0u, tile, gate, up, scales, biases); }
+      } else {
+        for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
+          put(i + k, k, b, tile, gate, up, scales, biases);
+        }
+      }
+    }
+  }
+}
+
+fn put(i: u32, k: u32, b: u32, tile: u32, gate: Tile, up: Tile, scales: vec2<f32>, biases: vec4<f32>) {
+  let value = activate(scales.x * tile_at(gate, k, b) + biases.x) * (scales.y * tile_at(up, k, b) + biases.y);
+  out[(tile + b) * params.out_stride + rows_out(i)] = select(0.0, value, rows_keep(rows_id(i)));
 }

@@ -32,13 +32,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
     let parts = tile_parts(i, count);
     let sum = tile_sum(at, parts, x_at);
-    for (var k = team_lane(at); k < TILE_ROWS && i + k < count; k += team_size(at)) {
-      let row = rows_at(i + k);
-      if (row == ABSENT) { continue; }
+    // A loop that some lanes leave before others takes a lane's worth of time for each round on software adapters.
+    if (TEAM_LANES >= TILE_ROWS) {
+      put_row(i, team_lane(at), count, parts, sum, norm, tile);
+    } else {
+      for (var k = team_lane(at); k < TILE_ROWS; k += team_size(at)) { put_row(i, k, count, parts, sum, norm, tile); }
+    }
+  }
+}
+
+// Row k of a tile that begins at place i, where it is there.
+fn put_row(i: u32, k: u32, count: u32, parts: Parts, sum: Tile, norm: f32, tile: u32) {
+  if (k < TILE_ROWS && i + k < count) {
+    let row = rows_at(i + k);
+    if (row != ABSENT) {
       let bias = row_bias(row).x;
       let scale = norm * part_scale(tile_row(parts, k));
-      for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
-        put(tile + b, rows_out(i + k), rows_id(i + k), scale * tile_at(sum, k, b) + bias);
+      if (BATCH_TILE == 1u) {
+        if (tile < step.batch) { put(tile, rows_out(i + k), rows_id(i + k), scale * tile_at(sum, k, 0u) + bias); }
+      } else {
+        for (var b = 0u; b < BATCH_TILE && tile + b < step.batch; b++) {
+          put(tile + b, rows_out(i + k), rows_id(i + k), scale * tile_at(sum, k, b) + bias);
+        }
       }
     }
   }

@@ -2,6 +2,7 @@
 struct Lane {
   @builtin(local_invocation_index) local: u32,
 }
+const TEAM_LANES: u32 = 1u;
 fn team_first(at: Lane) -> u32 { return at.local; }
 fn team_step(at: Lane) -> u32 { return WORKGROUP; }
 fn team_lane(at: Lane) -> u32 { return 0u; }

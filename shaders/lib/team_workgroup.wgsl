@@ -3,6 +3,7 @@ struct Lane {
   @builtin(local_invocation_index) local: u32,
 }
 var<workgroup> team_scratch: array<vec4<f32>, WORKGROUP>;
+const TEAM_LANES: u32 = WORKGROUP;
 fn team_first(at: Lane) -> u32 { return 0u; }
 fn team_step(at: Lane) -> u32 { return 1u; }
 fn team_lane(at: Lane) -> u32 { return at.local; }

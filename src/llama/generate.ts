@@ -2,6 +2,7 @@ import { OptionError } from '../errors.js';
 import { gpuBytes } from '../gpu/buffers.js';
 import { decodeBytes } from './bytes.js';
 import type { Sampler } from './sample.js';
+import { MOST_TOKENS } from './graph.js';
 import type { LlamaSession, StepStats } from './session.js';
 import type { LlamaWeights } from './weights.js';
 
@@ -15,7 +16,7 @@ export interface GenerateOptions {
   /** Called with each token as it comes. */
   onToken?: (id: number) => void;
   onPrefill?: (done: number, total: number) => void;
-  /** Stops after the current token. */
+  /** Stops after the current token, or (greedy) the current run of tokens. */
   signal?: AbortSignal;
 }
 
@@ -59,28 +60,35 @@ export async function generate(
     throw new OptionError(`maxTokens must be an integer of 1 or more; it is ${maxTokens}.`, { maxTokens });
   }
   const started = performance.now();
-  let logits = await session.prefill(promptIds, options.onPrefill);
+  const logits = await session.prefill(promptIds, options.onPrefill);
   const prefilled = performance.now();
   const tokens: number[] = [];
   const steps: StepStats[] = [];
+  const decode = sampler.greedy ? runs(session) : singly(session, sampler);
   let stoppedBy: GenerateStats['stoppedBy'] = 'length';
-  let firstAt = prefilled;
+  let made = [sampler.pick(logits)];
+  const firstAt = performance.now();
+  let fed = 0;
   for (;;) {
-    const id = sampler.pick(logits);
-    if (tokens.length === 0) firstAt = performance.now();
-    if (stopIds.includes(id)) {
-      stoppedBy = 'end';
-      break;
+    for (const id of made) {
+      if (stopIds.includes(id)) stoppedBy = 'end';
+      if (stoppedBy === 'end') break;
+      tokens.push(id);
+      onToken?.(id);
     }
-    tokens.push(id);
-    onToken?.(id);
-    if (tokens.length === maxTokens) break;
+    if (stoppedBy === 'end' || tokens.length === maxTokens) break;
     if (signal?.aborted) stoppedBy = 'abort';
     else if (session.position === context) stoppedBy = 'context';
     if (stoppedBy !== 'length') break;
-    logits = await session.next(id);
-    steps.push(session.lastStep);
+    const most = Math.min(maxTokens - tokens.length, context - session.position);
+    const run = await decode(tokens[tokens.length - 1], most);
+    made = run.tokens;
+    steps.push(...run.steps);
+    fed += made.length;
   }
+  // What a run made beyond the end was not asked for.
+  const asked = Math.max(0, tokens.length - (stoppedBy === 'end' ? 0 : 1));
+  if (fed > asked) session.reset(session.position - (fed - asked));
   const decodeSeconds = (performance.now() - firstAt) / 1000;
   const seconds = (prefilled - started) / 1000;
   return {
@@ -89,12 +97,35 @@ export async function generate(
       promptTokens: promptIds.length,
       timeToFirstToken: (firstAt - started) / 1000,
       prefillTokensPerSecond: promptIds.length / seconds,
-      decodeTokensPerSecond: steps.length / decodeSeconds,
-      millisecondsPerToken: (decodeSeconds * 1000) / Math.max(1, steps.length),
+      decodeTokensPerSecond: asked / decodeSeconds,
+      millisecondsPerToken: (decodeSeconds * 1000) / Math.max(1, asked),
       ...summariseSteps(session.weights, session.strategy, steps),
       gpuBytes: gpuBytes(session.device),
       stoppedBy,
     },
+  };
+}
+
+/** A way to go on after a token: up to `most` tokens that follow it, and what each step did. */
+type Decode = (id: number, most: number) => Promise<{ tokens: number[]; steps: StepStats[] }>;
+
+function singly(session: LlamaSession, sampler: Sampler): Decode {
+  return async (id) => ({ tokens: [sampler.pick(await session.next(id))], steps: [session.lastStep] });
+}
+
+/** A run of tokens may keep the reader waiting this long, in milliseconds. */
+const RUN_MS = 100;
+
+/** Runs that begin short and grow, as long as text still comes in at a steady pace. */
+function runs(session: LlamaSession): Decode {
+  let length = 1;
+  return async (id, most) => {
+    const count = Math.min(length, most);
+    const started = performance.now();
+    const made = await session.greedy(id, count);
+    const each = (performance.now() - started) / count;
+    length = Math.max(1, Math.min(2 * length, MOST_TOKENS, Math.floor(RUN_MS / each)));
+    return made;
   };
 }
 

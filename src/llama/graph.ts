@@ -1,4 +1,4 @@
-import { type BufferGroup, f32Bits, roundUp } from '../gpu/buffers.js';
+import { type BufferGroup, f32Bits, roundUp, Usage } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel, type KernelTable, type Variant } from '../gpu/kernel.js';
 import { activationStride, partVectors, valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
@@ -14,6 +14,8 @@ import {
   attentionVariants,
   embed,
   headQuads,
+  nextToken,
+  nextTokenConstants,
   rmsNorm,
   rope,
 } from './kernels.js';
@@ -24,6 +26,9 @@ export interface Cache {
   keys: GPUBuffer[];
   values: GPUBuffer[];
 }
+
+/** Tokens that may be made one after the other before they are read back. */
+export const MOST_TOKENS = 16;
 
 /** A kernel whose grid follows the batch. */
 interface SmallOp {
@@ -51,7 +56,7 @@ export class LlamaGraph {
   readonly maxBatch: number;
   /** [maxBatch] token ids. */
   readonly tokens: GPUBuffer;
-  /** (batch, position of the first token). */
+  /** (batch, position of the first token, tokens that `encodeNextToken` made since `setTokens`). */
   readonly step: GPUBuffer;
   /**
    * [maxBatch, xStride]: what the next matrix reads. Batched: after its norm. A single token: times the norm's weight
@@ -73,6 +78,8 @@ export class LlamaGraph {
   private readonly qkv: GPUBuffer;
   private readonly mixed: GPUBuffer;
   private logitsBuffer?: GPUBuffer;
+  private madeBuffer?: GPUBuffer;
+  private follower?: SmallOp;
   private readonly logitRows: number;
   private readonly compute: Compute;
 
@@ -103,7 +110,8 @@ export class LlamaGraph {
     this.xStride = activationStride(config.hiddenSize);
     this.gateStride = roundUp(config.intermediateSize, 4);
     this.tokens = memory.storage('tokens', rows * 4);
-    this.step = memory.uniform('step', [1, 0, 0, 0]);
+    // A single token's is moved on by next_token as well.
+    this.step = memory.create('step', 16, Usage.UNIFORM | Usage.STORAGE | Usage.COPY_DST);
     this.x = memory.storage('residual', rows * this.xStride * 4);
     this.normed = memory.storage('normed', rows * this.xStride * 4);
     this.qkv = memory.storage('qkv', rows * qkvStride * 4);
@@ -203,11 +211,17 @@ export class LlamaGraph {
     return this.logitsBuffer;
   }
 
+  /** Tokens that `encodeNextToken` made since `setTokens`, in order. */
+  get made(): GPUBuffer {
+    this.madeBuffer ??= this.memory.storage('made tokens', MOST_TOKENS * 4);
+    return this.madeBuffer;
+  }
+
   /** Sets what the next submits work on: token ids and the position of the first. */
   setTokens(ids: ArrayLike<number>, position: number): void {
     const { queue } = this.memory.device;
     queue.writeBuffer(this.tokens, 0, Uint32Array.from(ids));
-    queue.writeBuffer(this.step, 0, Uint32Array.of(ids.length, position));
+    queue.writeBuffer(this.step, 0, Uint32Array.of(ids.length, position, 0));
   }
 
   encodeEmbed(pass: GPUComputePassEncoder, batch: number): void {
@@ -252,6 +266,23 @@ export class LlamaGraph {
   encodeHeadOfNormed(pass: GPUComputePassEncoder): void {
     this.normedHead ??= this.makeHead();
     this.runHead(pass, this.normedHead, 1);
+  }
+
+  /** The likeliest token by `logits` becomes the next step's, and is noted in `made`. A single token only. */
+  encodeNextToken(pass: GPUComputePassEncoder): void {
+    this.follower ??= this.small(
+      nextToken,
+      {
+        params: this.memory.uniform('next_token params', [this.weights.config.vocabSize]),
+        next: this.step,
+        logits: this.logits,
+        tokens: this.tokens,
+        made: this.made,
+      },
+      () => [1, 1, 1],
+      { constants: nextTokenConstants(traitsOf(this.memory.device)) },
+    );
+    run(pass, this.follower, 1);
   }
 
   private runHead(pass: GPUComputePassEncoder, head: RowOp, batch: number): void {

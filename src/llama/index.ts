@@ -4,7 +4,8 @@ export { type Checkpoint, openCheckpoint, requireTensors } from './checkpoint.js
 export { type LlamaConfig, parseConfig } from './config.js';
 export { openSafetensors, type Safetensors } from './safetensors.js';
 export { Sampler, type SamplerOptions } from './sample.js';
-export { checkMode, LlamaSession, type Mode, MODES, type SessionOptions, type StepStats } from './session.js';
+export { checkMode, type Mode, MODES } from './mode.js';
+export { LlamaSession, type SessionOptions, type StepStats } from './session.js';
 export { checkFits, estimateBytes, type LlamaWeights, type LoadOptions, loadWeights } from './weights.js';
 export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from './calibrate.js';
 export { generate, type GenerateOptions, type GenerateStats } from './generate.js';

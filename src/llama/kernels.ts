@@ -5,6 +5,7 @@ import freshTurned from '../../shaders/lib/fresh_turned.wgsl';
 import nextNone from '../../shaders/lib/next_none.wgsl';
 import nextScaled from '../../shaders/lib/next_scaled.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
+import nextTokenCode from '../../shaders/next_token.wgsl';
 import rmsNormCode from '../../shaders/rms_norm.wgsl';
 import ropeCode from '../../shaders/rope.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
@@ -24,6 +25,18 @@ export const rmsNorm: KernelTable = {
   slots: {},
   constants: { WORKGROUP: 64 },
 };
+
+export const nextToken: KernelTable = {
+  name: 'next_token',
+  code: nextTokenCode,
+  slots: {},
+  constants: { WORKGROUP: 256 },
+};
+
+/** One workgroup reads all logits: as wide as WebGPU promises, but on a software adapter, where barriers cost most. */
+export const nextTokenConstants = ({ software, subgroup }: Traits): Record<string, number> => ({
+  WORKGROUP: software ? Math.max(4, subgroup) : 256,
+});
 
 export const rope: KernelTable = { name: 'rope', code: ropeCode, slots: {}, constants: { WORKGROUP: 64 } };
 

@@ -71,6 +71,11 @@ export class Sampler {
     this.#random = generator(seed);
   }
 
+  /** Always the likeliest token: what `LlamaSession.greedy` picks as well. */
+  get greedy(): boolean {
+    return this.#temperature === 0;
+  }
+
   /**
    * A token id. `logits` is [vocabulary], f32, and is not changed; -Infinity rules a token out.
    * @throws ShapeError when it is empty.

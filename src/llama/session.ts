@@ -1,19 +1,18 @@
-import { OptionError, RowError, ShapeError } from '../errors.js';
+import { NO_TOKEN } from '../../shaders/next_token.js';
+import { NonFiniteError, OptionError, RowError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
-import type { StoredDtype } from '../gpu/layout.js';
 import { Readback } from '../gpu/readback.js';
 import { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
-import { choose, decide, type Explanation, type StepShape } from '../mlp/cost-model.js';
+import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
 import { Slab, type UpdateStats } from '../slab/slab.js';
-import { type Cache, LlamaGraph } from './graph.js';
+import { AutoLayers } from './auto-layers.js';
+import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
 import { headQuads } from './kernels.js';
+import { checkMode, type Mode } from './mode.js';
+import { Sampler } from './sample.js';
 import type { LlamaWeights } from './weights.js';
-
-/** How a session finds the rows to leave out. */
-export type Mode = 'exact' | 'threshold';
-export const MODES: readonly Mode[] = ['exact', 'threshold'];
 
 export interface SessionOptions {
   /** Default auto. Decides how decode reaches its rows; a prompt's tokens together use nearly all, so prefill is dense. */
@@ -31,10 +30,7 @@ export interface SessionOptions {
   prefillChunk?: number;
 }
 
-/** Strategy auto: how long a layer stays dense before its active rows are counted again. */
-const TOKENS_BETWEEN_COUNTS = 32;
-
-/** What one decode step did. Where no mask reaches the CPU (dense, indexed) there are no updates. */
+/** What one decode step did; submits and readbacks are shared by the tokens that went with them. Where no mask reaches the CPU (dense, indexed) there are no updates. */
 export interface StepStats {
   /** Active rows of each layer; null for dense, which does not count them. */
   active: number[] | null;
@@ -42,33 +38,6 @@ export interface StepStats {
   updates: UpdateStats[];
   submits: number;
   readbacks: number;
-}
-
-/** Checks a mode and its thresholds. @throws OptionError */
-export function checkMode(
-  mode: string,
-  thresholds: readonly number[] | undefined,
-  layers: number,
-): readonly number[] {
-  if (!(MODES as readonly string[]).includes(mode)) {
-    throw new OptionError(`mode "${mode}" is unknown; use one of ${MODES.join(', ')}.`, { mode });
-  }
-  if (mode === 'exact') return new Array<number>(layers).fill(0);
-  if (!thresholds) {
-    throw new OptionError(
-      'mode threshold needs a threshold per layer: run `pairslab calibrate` on the model first.',
-    );
-  }
-  if (thresholds.length !== layers || !thresholds.every((t) => Number.isFinite(t) && t >= 0)) {
-    throw new OptionError(
-      `mode threshold needs ${layers} finite thresholds of 0 or more; got [${thresholds}].`,
-      {
-        thresholds,
-        layers,
-      },
-    );
-  }
-  return thresholds;
 }
 
 /**
@@ -93,14 +62,13 @@ export class LlamaSession {
   private readonly chunk: number;
   private prefiller?: LlamaGraph;
   private at = 0;
-  /** Strategy auto: for how many more tokens a layer computes all its rows before they are counted again. */
-  private readonly denseFor: number[];
+  private readonly auto: AutoLayers;
 
   /** @throws OptionError for an unknown strategy or mode, or thresholds that do not fit the model. */
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
     const { config, context } = weights;
     this.strategy = checkStrategy(options.strategy ?? 'auto');
-    this.denseFor = weights.layers.map(() => 0);
+    this.auto = new AutoLayers(device, weights.layers);
     this.thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
     this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
     this.chunk = options.prefillChunk ?? 64;
@@ -110,18 +78,18 @@ export class LlamaSession {
     this.device = device;
     this.weights = weights;
     this.memory = new BufferGroup(device);
-    const packed = this.strategy === 'repack' || this.strategy === 'paired';
     this.slabs = weights.layers.map((layer, l) =>
-      packed ? new Slab(layer.mlp, { label: `layer ${l} slab`, pendingUpdates: 1 }) : undefined,
+      this.waits ? new Slab(layer.mlp, { label: `layer ${l} slab`, pendingUpdates: 1 }) : undefined,
     );
     const bytes = context * config.kvHeads * headQuads(config.headDim) * 16;
     const make = (what: string) =>
       weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
     this.cache = { keys: make('keys'), values: make('values') };
     this.decode = this.graph(1);
-    // The logits, and after them at most one count for every 32 rows.
+    // Logits or tokens, and after them at most one count for every 32 rows of each token.
     const counts = config.layers * Math.ceil(config.intermediateSize / 32);
-    this.readback = new Readback(device, (config.vocabSize + counts) * 4);
+    const words = Math.max(config.vocabSize + counts, MOST_TOKENS * (1 + counts));
+    this.readback = new Readback(device, words * 4);
   }
 
   /** Tokens in the cache. */
@@ -212,30 +180,85 @@ export class LlamaSession {
   async next(id: number): Promise<Float32Array> {
     this.checkIds([id]);
     this.decode.setTokens([id], this.at);
-    const stats: StepStats = { active: null, updates: [], submits: 0, readbacks: 0 };
-    const masked = this.strategy === 'repack' || this.strategy === 'paired';
-    const commands = masked ? this.finishStep(await this.encodeByMask(stats)) : this.encodeWhole();
-    this.device.queue.submit([commands]);
-    stats.submits++;
     const { vocabSize } = this.weights.config;
-    const counts = masked
-      ? []
-      : this.decode.layers.map(({ mlp }, l) => (this.isDense(l) ? 0 : mlp.counts.words));
-    const read = await this.readback.read((vocabSize + sum(counts)) * 4);
-    stats.readbacks++;
-    if (!masked && this.strategy !== 'dense') {
-      let first = vocabSize * 4;
-      stats.active = counts.map((words, l) => {
-        if (words === 0) return this.decode.layers[l].mlp.rows;
-        const active = sum(new Uint32Array(read, first, words));
-        first += words * 4;
-        return active;
-      });
-      if (this.strategy === 'auto') this.decideNext(stats.active);
+    const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
+    if (this.waits) {
+      const encoder = await this.encodeByMask(stats);
+      this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
+      this.device.queue.submit([encoder.finish()]);
+      const logits = new Float32Array(await this.readback.read(vocabSize * 4));
+      this.at++;
+      this.lastStep = stats;
+      return logits;
     }
+    const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
+    this.encodeWhole(encoder);
+    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
+    const words = this.encodeCounts(encoder, vocabSize * 4);
+    this.device.queue.submit([encoder.finish()]);
+    const read = await this.readback.read((vocabSize + words) * 4);
     this.at++;
+    stats.active = this.activeRows(new Uint32Array(read, vocabSize * 4, words));
+    if (this.strategy === 'auto' && stats.active) this.auto.counted(stats.active, 1);
     this.lastStep = stats;
     return new Float32Array(read, 0, vocabSize);
+  }
+
+  /**
+   * Feeds `id`, then `count - 1` times the likeliest token (the lowest id among equals) after what was fed. Unless the
+   * strategy needs each mask on the CPU (repack, paired), the tokens never leave the device until all are made: one
+   * submit and one readback.
+   * @returns the `count` tokens that were the likeliest; the last of them is not fed yet. `steps`: what each step did.
+   * @throws OptionError for a count outside 1 to MOST_TOKENS, ShapeError when they do not fit the context, RowError for
+   * an unknown id, all before any work; NonFiniteError when logits are not finite.
+   */
+  async greedy(id: number, count: number): Promise<{ tokens: number[]; steps: StepStats[] }> {
+    if (!Number.isInteger(count) || count < 1 || count > MOST_TOKENS)
+      throw new OptionError(`count must be an integer from 1 to ${MOST_TOKENS}; it is ${count}.`, { count });
+    this.checkIds(new Array<number>(count).fill(id));
+    const started = this.at;
+    const made = this.waits ? await this.greedyByMask(id, count) : await this.greedyOnDevice(id, count);
+    const bad = made.tokens.indexOf(NO_TOKEN);
+    if (bad >= 0) {
+      this.at = started;
+      throw new NonFiniteError(`the logits after token ${started + bad} are not finite.`, {
+        position: started + bad,
+      });
+    }
+    return made;
+  }
+
+  private async greedyByMask(id: number, count: number): Promise<{ tokens: number[]; steps: StepStats[] }> {
+    const sampler = new Sampler();
+    const tokens: number[] = [];
+    const steps: StepStats[] = [];
+    for (let i = 0; i < count; i++) {
+      tokens.push(sampler.pick(await this.next(i === 0 ? id : tokens[i - 1])));
+      steps.push(this.lastStep);
+    }
+    return { tokens, steps };
+  }
+
+  private async greedyOnDevice(id: number, count: number): Promise<{ tokens: number[]; steps: StepStats[] }> {
+    this.decode.setTokens([id], this.at);
+    const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
+    let words = 0;
+    for (let i = 0; i < count; i++) {
+      this.encodeWhole(encoder, true);
+      words += this.encodeCounts(encoder, (MOST_TOKENS + words) * 4);
+    }
+    this.readback.encodeCopy(encoder, this.decode.made, 0, 0, MOST_TOKENS * 4);
+    this.device.queue.submit([encoder.finish()]);
+    const read = await this.readback.read((MOST_TOKENS + words) * 4);
+    this.at += count;
+    const each = words / count;
+    const steps = Array.from({ length: count }, (_, i): StepStats => {
+      const counts = new Uint32Array(read, (MOST_TOKENS + i * each) * 4, each);
+      return { active: this.activeRows(counts), updates: [], submits: 1 / count, readbacks: 1 / count };
+    });
+    this.lastStep = steps[count - 1];
+    if (this.strategy === 'auto') this.auto.counted(meanActive(steps), count);
+    return { tokens: [...new Uint32Array(read, 0, count)], steps };
   }
 
   /**
@@ -243,9 +266,7 @@ export class LlamaSession {
    * token that counted them (all rows, before the first).
    */
   explain(): Explanation[] {
-    return this.weights.layers.map((_, l) =>
-      decide(this.device, ...this.stepOf(l, this.lastStep.active?.[l])),
-    );
+    return this.auto.explain(this.lastStep.active);
   }
 
   /**
@@ -316,10 +337,12 @@ export class LlamaSession {
     return encoder;
   }
 
-  /** Dense and indexed: a whole token in one pass, nothing waits for the CPU. */
-  private encodeWhole(): GPUCommandBuffer {
+  /**
+   * Dense, indexed and auto: a whole token in one pass, nothing waits for the CPU. `follow`: the likeliest token after
+   * it becomes the one that the next pass is for.
+   */
+  private encodeWhole(encoder: GPUCommandEncoder, follow = false): void {
     const graph = this.decode;
-    const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
     const pass = this.beginDecode(encoder);
     const run = graph.layerRun(1);
     graph.encodeEmbed(pass, 1);
@@ -330,8 +353,8 @@ export class LlamaSession {
     });
     graph.encodeFinalNorm(pass, 1);
     graph.encodeHead(pass, 1);
+    if (follow) graph.encodeNextToken(pass);
     pass.end();
-    return this.finishStep(encoder);
   }
 
   private beginDecode(encoder: GPUCommandEncoder): GPUComputePassEncoder {
@@ -339,20 +362,31 @@ export class LlamaSession {
     return this.tap ? this.tap(pass) : pass;
   }
 
-  /** Has the logits, and the counts that stayed on the device, copied to where they are read. */
-  private finishStep(encoder: GPUCommandEncoder): GPUCommandBuffer {
-    const { vocabSize } = this.weights.config;
-    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
-    if (this.strategy === 'indexed' || this.strategy === 'auto') {
-      let at = vocabSize * 4;
-      for (const [l, { mlp }] of this.decode.layers.entries()) {
-        if (this.isDense(l)) continue;
-        const { buffer, words } = mlp.counts;
-        this.readback.encodeCopy(encoder, buffer, 0, at, words * 4);
-        at += words * 4;
-      }
+  /**
+   * Has the counts of active rows that the last token left on the device copied to byte `at` of the readback.
+   * @returns how many words they are.
+   */
+  private encodeCounts(encoder: GPUCommandEncoder, at: number): number {
+    let words = 0;
+    for (const [l, { mlp }] of this.decode.layers.entries()) {
+      if (this.isDense(l)) continue;
+      const counts = mlp.counts;
+      this.readback.encodeCopy(encoder, counts.buffer, 0, at + words * 4, counts.words * 4);
+      words += counts.words;
     }
-    return encoder.finish();
+    return words;
+  }
+
+  /** Active rows of each layer, of the words that `encodeCounts` had copied; null for dense, which counts none. */
+  private activeRows(words: Uint32Array): number[] | null {
+    if (this.strategy === 'dense') return null;
+    let at = 0;
+    return this.decode.layers.map(({ mlp }, l) => {
+      if (this.isDense(l)) return mlp.rows;
+      const first = at;
+      at += mlp.counts.words;
+      return sum(words.subarray(first, at));
+    });
   }
 
   /** Repack and paired: each layer's mask comes to the CPU, which plans what its slab must write. */
@@ -392,37 +426,14 @@ export class LlamaSession {
     return encoder;
   }
 
+  /** Whether masks must come to the CPU before a layer's rows can be reached. */
+  private get waits(): boolean {
+    return this.strategy === 'repack' || this.strategy === 'paired';
+  }
+
   /** Whether layer l computes all its rows at this token (dense, indexed and auto). */
   private isDense(l: number): boolean {
-    return this.strategy === 'dense' || this.denseFor[l] > 0;
-  }
-
-  private stepOf(l: number, active?: number): [StoredDtype, StepShape] {
-    const { mlp } = this.weights.layers[l];
-    const { rows, rowBytes } = mlp;
-    const { dtype } = mlp.field('up');
-    const m = active ?? rows;
-    // Of the rows of one token hardly any are sure to be in a slab: count all as written, as at a change of subject.
-    const step = {
-      rows,
-      active: m,
-      writes: m,
-      rowBytes,
-      slabRowBytes: rowBytes,
-      batch: 1,
-      reuse: 1,
-      waits: true,
-    };
-    return [dtype, step];
-  }
-
-  /** Auto: a layer most of whose rows are active computes all of them for a while. */
-  private decideNext(active: readonly number[]): void {
-    for (const [l, rows] of active.entries()) {
-      if (this.denseFor[l] > 0) this.denseFor[l]--;
-      else if (choose(this.device, ...this.stepOf(l, rows)).strategy === 'dense')
-        this.denseFor[l] = TOKENS_BETWEEN_COUNTS;
-    }
+    return this.strategy === 'dense' || (this.strategy === 'auto' && this.auto.isDense(l));
   }
 
   private checkIds(ids: ArrayLike<number>): void {
@@ -444,6 +455,13 @@ export class LlamaSession {
       }
     }
   }
+}
+
+function meanActive(steps: readonly StepStats[]): number[] {
+  const [first] = steps.map(({ active }) => active as number[]);
+  return first.map(
+    (_, l) => steps.reduce((total, { active }) => total + (active as number[])[l], 0) / steps.length,
+  );
 }
 
 function sum(values: ArrayLike<number>): number {

@@ -133,6 +133,9 @@ export type RowsMode = keyof typeof rows | 'segments';
 const norm = { none: normNone, rms: normRms };
 const shared = { params, team, quads: rowQuads, x, dtype: rowDtype, tile, rows, bias, activation };
 
+/** SUBGROUP: lanes of a subgroup at least; WebGPU promises four. */
+const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4 };
+
 export const linear: KernelTable = {
   name: 'linear',
   code: linearCode,
@@ -141,21 +144,21 @@ export const linear: KernelTable = {
     norm,
     put: { store: putStore, add: putAdd, residual: putResidual, activate: putActivate, gated: putGated },
   },
-  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1 },
+  constants: rowDefaults,
 };
 
 export const gateUp: KernelTable = {
   name: 'gate_up',
   code: gateUpCode,
   slots: shared,
-  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1 },
+  constants: rowDefaults,
 };
 
 export const gateUpActive: KernelTable = {
   name: 'gate_up_active',
   code: gateUpActiveCode,
   slots: { ...shared, rows: { dense: rows.dense }, norm },
-  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, ALL: 0 },
+  constants: { ...rowDefaults, ALL: 0 },
 };
 
 export const down: KernelTable = {

@@ -115,13 +115,15 @@ export function rowVariants(
         : ['vector', 'word'];
   if (software) {
     const lanes = cut('lane', 16, 64);
-    const team = subgroup >= 4 ? cut('subgroup', subgroup, 64) : lanes;
+    // A segment of gate_up_active has barriers of its own: few segments, as long as each core gets some.
+    const rows = kind === 'gate_up_active' ? 128 : 64;
+    const team = subgroup >= 4 ? cut('subgroup', subgroup, rows) : lanes;
     // Lanes of their own rows read x at one address, which is one load for all of them.
     if (batched) return [...add(['4x4'], ...new Set([lanes, team])), ...add(['1x8'], lanes)];
     const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
     if (team === lanes) return add(tiles, lanes);
     if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) tiles.unshift('resident');
-    return [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, { ...team, ROWS: 32 })];
+    return [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, { ...team, ROWS: rows / 2 })];
   }
   const tiles: Tile[] = batched ? ['1x8', '4x4'] : ['1x1', '2x1', '4x1'];
   const teams = [cut('workgroup', 64, 4), cut('workgroup', 128, 8)];
@@ -200,8 +202,9 @@ export function rowConstants(
   dtype: StoredDtype,
   cols: number,
 ): Record<string, number> {
-  if (tile !== 'resident') return { WORKGROUP, ROWS };
-  return { WORKGROUP, ROWS, RESIDENT: residentUnits(dtype, width, cols, traitsOf(device).subgroup) };
+  const { subgroup } = traitsOf(device);
+  const cut = { WORKGROUP, ROWS, SUBGROUP: Math.max(4, subgroup) };
+  return tile === 'resident' ? { ...cut, RESIDENT: residentUnits(dtype, width, cols, subgroup) } : cut;
 }
 
 /** The tuned variant of down for rows of `cols` values, else the default. */

@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
 import { COMPUTES } from '../mlp/compute.js';
-import { MODES } from '../llama/session.js';
+import { MODES } from '../llama/mode.js';
 import { STRATEGIES } from '../mlp/strategy.js';
 import { runAutotune } from './commands/autotune.js';
 import { runCalibrate } from './commands/calibrate.js';

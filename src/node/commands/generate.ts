@@ -1,7 +1,8 @@
 import { OptionError } from '../../errors.js';
 import { generate, type GenerateStats } from '../../llama/generate.js';
 import { Sampler } from '../../llama/sample.js';
-import { LlamaSession, type Mode } from '../../llama/session.js';
+import type { Mode } from '../../llama/mode.js';
+import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { Strategy } from '../../mlp/strategy.js';

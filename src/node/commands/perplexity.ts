@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { StoredDtype } from '../../gpu/layout.js';
 import { perplexity } from '../../llama/perplexity.js';
-import { LlamaSession, type Mode } from '../../llama/session.js';
+import type { Mode } from '../../llama/mode.js';
+import { LlamaSession } from '../../llama/session.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';

@@ -1,0 +1,59 @@
+import type { StoredDtype } from '../gpu/layout.js';
+import { choose, decide, type Explanation, type StepShape } from '../mlp/cost-model.js';
+import type { LayerWeights } from './weights.js';
+
+/** How long a layer stays dense before its active rows are counted again. */
+const TOKENS_BETWEEN_COUNTS = 32;
+
+/** Strategy auto of a model: which layers compute all their rows at the next token, by what the last ones had active. */
+export class AutoLayers {
+  private readonly device: GPUDevice;
+  private readonly layers: readonly LayerWeights[];
+  /** For how many more tokens each layer computes all its rows before they are counted again. */
+  private readonly denseFor: number[];
+
+  constructor(device: GPUDevice, layers: readonly LayerWeights[]) {
+    this.device = device;
+    this.layers = layers;
+    this.denseFor = layers.map(() => 0);
+  }
+
+  isDense(l: number): boolean {
+    return this.denseFor[l] > 0;
+  }
+
+  /**
+   * Takes note of `tokens` tokens: a layer most of whose rows were active computes all of them for a while.
+   * `active`: mean active rows of each layer; of a dense layer any number.
+   */
+  counted(active: readonly number[], tokens: number): void {
+    for (const [l, rows] of active.entries()) {
+      if (this.denseFor[l] > 0) this.denseFor[l] = Math.max(0, this.denseFor[l] - tokens);
+      else if (choose(this.device, ...this.stepOf(l, rows)).strategy === 'dense')
+        this.denseFor[l] = TOKENS_BETWEEN_COUNTS;
+    }
+  }
+
+  /** What each layer's next token would cost with `active` rows (default: all), and which strategy is the cheapest. */
+  explain(active?: readonly number[] | null): Explanation[] {
+    return this.layers.map((_, l) => decide(this.device, ...this.stepOf(l, active?.[l])));
+  }
+
+  private stepOf(l: number, active?: number): [StoredDtype, StepShape] {
+    const { mlp } = this.layers[l];
+    const { rows, rowBytes } = mlp;
+    const m = active ?? rows;
+    // Of the rows of one token hardly any are sure to be in a slab: count all as written, as at a change of subject.
+    const step = {
+      rows,
+      active: m,
+      writes: m,
+      rowBytes,
+      slabRowBytes: rowBytes,
+      batch: 1,
+      reuse: 1,
+      waits: true,
+    };
+    return [mlp.field('up').dtype, step];
+  }
+}

@@ -1,0 +1,144 @@
+/** Tokens made one after the other without the CPU: the same as when each one's logits are read. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { NonFiniteError, OptionError, RowError, ShapeError } from '../../../src/errors.js';
+import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
+import { generate } from '../../../src/llama/generate.js';
+import { MOST_TOKENS } from '../../../src/llama/graph.js';
+import { Sampler } from '../../../src/llama/sample.js';
+import { LlamaSession, type StepStats } from '../../../src/llama/session.js';
+import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
+import { describeAdapters } from '../../support/adapters.js';
+import { largestDifference } from '../../support/compare-logits.js';
+import { argmax } from '../../support/llama-twin.js';
+import { makeModel } from '../../support/make-model.js';
+
+const CONTEXT = 64;
+const PROMPT = [3, 1, 4, 1, 5, 9];
+const made = {
+  act: 'relu',
+  hidden: 20,
+  intermediate: 70,
+  layers: 3,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 10,
+  mlpBias: true,
+  maxPositions: CONTEXT,
+  seed: 3,
+} as const;
+const checkpoint: Checkpoint = await openCheckpoint(makeModel(made));
+const { vocabSize } = checkpoint.config;
+
+describeAdapters('greedy', (ctx) => {
+  let weights: LlamaWeights;
+  beforeAll(async () => {
+    weights = await loadWeights(ctx.device, checkpoint);
+  });
+  afterAll(() => weights.destroy());
+
+  /** Token by token, each one's logits read: the first after the prompt, then `count` more. */
+  async function singly(session: LlamaSession, count: number) {
+    const tokens = [argmax(await session.prefill(PROMPT))];
+    const active: StepStats['active'][] = [];
+    for (let i = 0; i < count; i++) {
+      tokens.push(argmax(await session.next(tokens[i])));
+      active.push(session.lastStep.active);
+    }
+    return { tokens, active };
+  }
+
+  it.each(['dense', 'indexed', 'auto', 'repack', 'paired'] as const)(
+    'makes the tokens and counts of single steps: %s',
+    async (strategy) => {
+      const session = new LlamaSession(ctx.device, weights, { strategy });
+      try {
+        const want = await singly(session, 1 + 5 + MOST_TOKENS);
+        const logits = await session.next(want.tokens.at(-1) as number);
+        session.reset();
+        const tokens = [argmax(await session.prefill(PROMPT))];
+        const steps: StepStats[] = [];
+        for (const count of [1, 5, MOST_TOKENS]) {
+          const run = await session.greedy(tokens.at(-1) as number, count);
+          expect(run.tokens.length).toBe(count);
+          tokens.push(...run.tokens);
+          steps.push(...run.steps);
+          expect(session.position).toBe(PROMPT.length + tokens.length - 1);
+          expect(session.lastStep).toBe(run.steps[count - 1]);
+        }
+        expect(tokens).toEqual(want.tokens);
+        // What auto keeps dense is counted as all rows, and which layers that are is decided between runs.
+        if (strategy !== 'auto') expect(steps.map(({ active }) => active)).toEqual(want.active);
+        const waits = strategy === 'repack' || strategy === 'paired';
+        const total = (what: 'submits' | 'readbacks') => steps.reduce((sum, step) => sum + step[what], 0);
+        if (!waits) expect([total('submits'), total('readbacks')].map(Math.round)).toEqual([3, 3]);
+        // Slots, and so the order of sums, depend on what came before.
+        const after = await session.next(tokens.at(-1) as number);
+        expect(largestDifference(after, logits)).toBeLessThan(5e-5);
+      } finally {
+        session.destroy();
+      }
+    },
+  );
+
+  it('refuses before any work', async () => {
+    const session = new LlamaSession(ctx.device, weights, { strategy: 'indexed' });
+    try {
+      await session.prefill(PROMPT);
+      for (const count of [0, -1, 1.5, MOST_TOKENS + 1, Number.NaN])
+        await expect(session.greedy(1, count)).rejects.toBeInstanceOf(OptionError);
+      await expect(session.greedy(vocabSize, 2)).rejects.toBeInstanceOf(RowError);
+      await session.prefill(new Array<number>(CONTEXT - PROMPT.length - 3).fill(2));
+      await expect(session.greedy(1, 4)).rejects.toBeInstanceOf(ShapeError);
+      expect(session.position).toBe(CONTEXT - 3);
+      expect((await session.greedy(1, 3)).tokens.length).toBe(3);
+    } finally {
+      session.destroy();
+    }
+  });
+
+  it('names the place of logits that are not finite, and goes back', async () => {
+    const spoilt = await loadWeights(ctx.device, checkpoint);
+    const session = new LlamaSession(ctx.device, spoilt, { strategy: 'indexed' });
+    try {
+      await session.prefill(PROMPT);
+      const [{ buffer }] = spoilt.head.field('weight').shards;
+      ctx.device.queue.writeBuffer(buffer, 0, Float32Array.of(Number.NaN));
+      const run = session.greedy(1, 4);
+      await expect(run).rejects.toBeInstanceOf(NonFiniteError);
+      await expect(run).rejects.toMatchObject({ details: { position: PROMPT.length } });
+      expect(session.position).toBe(PROMPT.length);
+    } finally {
+      session.destroy();
+      spoilt.destroy();
+    }
+  });
+
+  it('generate stops at a stop id in the middle of a run, and has fed no more than was asked for', async () => {
+    const session = new LlamaSession(ctx.device, weights, { strategy: 'indexed' });
+    try {
+      const { tokens: want } = await singly(session, 30);
+      // The first token that did not come before it, some way in: runs have 1, 2, 4, 8 tokens.
+      const stop = want.findIndex((id, i) => i > 3 && !want.slice(0, i).includes(id));
+      expect(stop).toBeGreaterThan(3);
+      const seen: number[] = [];
+      const options = { promptIds: PROMPT, sampler: new Sampler(), onToken: (id: number) => seen.push(id) };
+      session.reset();
+      const stopped = await generate(session, { ...options, maxTokens: 30, stopIds: [want[stop]] });
+      expect(stopped.tokens).toEqual(want.slice(0, stop));
+      expect(seen).toEqual(stopped.tokens);
+      expect(stopped.stats.stoppedBy).toBe('end');
+      expect(session.position).toBe(PROMPT.length + stop);
+      session.reset();
+      const whole = await generate(session, { ...options, maxTokens: 30, stopIds: [] });
+      expect(whole.tokens).toEqual(want.slice(0, 30));
+      expect(session.position).toBe(PROMPT.length + 29);
+      session.reset();
+      const full = await generate(session, { ...options, maxTokens: 1000, stopIds: [] });
+      expect(full.stats.stoppedBy).toBe('context');
+      expect(session.position).toBe(CONTEXT);
+      expect(full.tokens.length).toBe(CONTEXT - PROMPT.length + 1);
+    } finally {
+      session.destroy();
+    }
+  });
+});
