@@ -11,11 +11,12 @@ import { AutoLayers } from './auto-layers.js';
 import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
 import { headQuads } from './kernels.js';
 import { checkMode, type Mode } from './mode.js';
+import { Prefill } from './prefill.js';
 import { Sampler } from './sample.js';
 import type { LlamaWeights } from './weights.js';
 
 export interface SessionOptions {
-  /** Default auto. Decides how decode reaches its rows; a prompt's tokens together use nearly all, so prefill is dense. */
+  /** Default auto. Decides how decode and (dense, indexed and auto; see `Prefill`) prefill reach their rows. */
   strategy?: Strategy;
   /** `exact` (default) leaves out what contributes nothing; `threshold` what `thresholds` says. */
   mode?: Mode;
@@ -29,6 +30,9 @@ export interface SessionOptions {
   /** Tokens prefilled at once. Default 64. */
   prefillChunk?: number;
 }
+
+/** Strategy auto: how long a layer stays dense before its active rows are counted again. */
+const TOKENS_BETWEEN_COUNTS = 32;
 
 /** What one decode step did; submits and readbacks are shared by the tokens that went with them. Where no mask reaches the CPU (dense, indexed) there are no updates. */
 export interface StepStats {
@@ -51,6 +55,8 @@ export class LlamaSession {
   readonly compute: Compute;
   /** What the last `next` did. */
   lastStep: StepStats = { active: null, updates: [], submits: 0, readbacks: 0 };
+  /** Rows of each layer that the last chunk of the last `prefill` computed: of the union of its masks, or all. */
+  lastUnions: number[] | null = null;
   /** Stands between a decode step's ops and its passes, where one is set: how a profiler sees what is dispatched. */
   tap: ((pass: GPUComputePassEncoder) => GPUComputePassEncoder) | null = null;
   private readonly memory: BufferGroup;
@@ -60,7 +66,7 @@ export class LlamaSession {
   private readonly decode: LlamaGraph;
   private readonly readback: Readback;
   private readonly chunk: number;
-  private prefiller?: LlamaGraph;
+  private prefiller?: Prefill;
   private at = 0;
   private readonly auto: AutoLayers;
 
@@ -68,7 +74,7 @@ export class LlamaSession {
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
     const { config, context } = weights;
     this.strategy = checkStrategy(options.strategy ?? 'auto');
-    this.auto = new AutoLayers(device, weights.layers);
+    this.auto = new AutoLayers(device, weights.layers, 1, TOKENS_BETWEEN_COUNTS);
     this.thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
     this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
     this.chunk = options.prefillChunk ?? 64;
@@ -124,25 +130,30 @@ export class LlamaSession {
     onProgress?: (done: number, total: number) => void,
   ): Promise<Float32Array> {
     this.checkIds(ids);
+    const logitBytes = this.weights.config.vocabSize * 4;
+    let words = 0;
     for (let first = 0; first < ids.length; first += this.chunk) {
       const batch = Math.min(this.chunk, ids.length - first);
-      const encoder = this.encodeChunk(Array.prototype.slice.call(ids, first, first + batch));
+      const encoder = this.encodeChunk(ids, first, batch);
       const last = first + batch === ids.length;
       if (last) {
-        const graph = this.prefillGraph();
+        const { graph } = this.prefilling;
         const row = this.decode.xStride * 4;
         encoder.copyBufferToBuffer(graph.normed, (batch - 1) * row, this.decode.normed, 0, row);
         this.decode.setTokens([ids[ids.length - 1]], this.at + batch - 1);
         const pass = encoder.beginComputePass({ label: 'pairslab head' });
         this.decode.encodeHeadOfNormed(pass);
         pass.end();
-        this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, this.weights.config.vocabSize * 4);
+        this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, logitBytes);
+        words = this.prefilling.encodeCounts(encoder, this.readback, logitBytes);
       }
       this.device.queue.submit([encoder.finish()]);
       this.at += batch;
       onProgress?.(first + batch, ids.length);
     }
-    return new Float32Array(await this.readback.read(this.weights.config.vocabSize * 4));
+    const read = await this.readback.read(logitBytes + words * 4);
+    this.lastUnions = this.prefilling.counted(new Uint32Array(read, logitBytes, words));
+    return new Float32Array(read.slice(0, logitBytes));
   }
 
   /**
@@ -156,8 +167,8 @@ export class LlamaSession {
     try {
       for (let first = 0; first < ids.length; first += this.chunk) {
         const batch = Math.min(this.chunk, ids.length - first);
-        const encoder = this.encodeChunk(Array.prototype.slice.call(ids, first, first + batch));
-        const graph = this.prefillGraph();
+        const encoder = this.encodeChunk(ids, first, batch);
+        const { graph } = this.prefilling;
         const pass = encoder.beginComputePass({ label: 'pairslab head' });
         graph.encodeHead(pass, batch);
         pass.end();
@@ -280,7 +291,7 @@ export class LlamaSession {
     this.checkIds(ids);
     if (ids.length > this.chunk)
       throw new ShapeError(`${ids.length} tokens; at most ${this.chunk} at a time.`);
-    const graph = this.prefillGraph();
+    const { graph } = this.prefilling;
     const batch = ids.length;
     graph.setTokens(ids, this.at);
     const bytes = batch * graph.gateStride * 4;
@@ -290,7 +301,8 @@ export class LlamaSession {
         const encoder = this.device.createCommandEncoder({ label: 'pairslab calibrate' });
         const pass = encoder.beginComputePass({ label: `pairslab layer ${l}` });
         if (l === 0) graph.encodeEmbed(pass, batch);
-        this.encodeDenseLayer(graph, pass, l, batch);
+        graph.encodeAttention(pass, l, batch);
+        graph.layers[l].mlp.encodeDense(pass, graph.layerRun(batch));
         pass.end();
         staging.encodeCopy(encoder, graph.gate, 0, 0, bytes);
         this.device.queue.submit([encoder.finish()]);
@@ -313,27 +325,20 @@ export class LlamaSession {
     return new LlamaGraph(this.memory, this.weights, this.cache, { maxBatch, thresholds, slabs, compute });
   }
 
-  private prefillGraph(): LlamaGraph {
+  private get prefilling(): Prefill {
     // Two tokens at least: one alone would be the decode graph, which this one must not be.
-    this.prefiller ??= this.graph(Math.max(2, this.chunk));
+    this.prefiller ??= new Prefill(
+      this.device,
+      this.weights,
+      this.graph(Math.max(2, this.chunk)),
+      this.strategy,
+    );
     return this.prefiller;
   }
 
-  private encodeDenseLayer(graph: LlamaGraph, pass: GPUComputePassEncoder, l: number, batch: number): void {
-    graph.encodeAttention(pass, l, batch);
-    const run = graph.layerRun(batch);
-    graph.layers[l].mlp.encodeDense(pass, run);
-  }
-
-  private encodeChunk(ids: readonly number[]): GPUCommandEncoder {
-    const graph = this.prefillGraph();
-    graph.setTokens(ids, this.at);
+  private encodeChunk(ids: ArrayLike<number>, first: number, batch: number): GPUCommandEncoder {
     const encoder = this.device.createCommandEncoder({ label: 'pairslab prefill' });
-    const pass = encoder.beginComputePass({ label: 'pairslab prefill' });
-    graph.encodeEmbed(pass, ids.length);
-    for (let l = 0; l < graph.layers.length; l++) this.encodeDenseLayer(graph, pass, l, ids.length);
-    graph.encodeFinalNorm(pass, ids.length);
-    pass.end();
+    this.prefilling.encode(encoder, Array.prototype.slice.call(ids, first, first + batch), this.at);
     return encoder;
   }
 

@@ -1,6 +1,7 @@
 import type { BufferGroup } from '../gpu/buffers.js';
-import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import type { Scratch } from '../gpu/scratch.js';
+import { traitsOf } from '../gpu/traits.js';
 import type { DevicePool } from '../pool/device-pool.js';
 import { compact, maskValues } from '../slab/kernels.js';
 import type { Slab } from '../slab/slab.js';
@@ -64,6 +65,12 @@ interface Way {
   down: DownOp;
 }
 
+/** The active rows' ids after a count and padding, as indexed kernels read them, and what makes them of gate's values. */
+interface Lists {
+  list: GPUBuffer;
+  dispatches: Dispatch[];
+}
+
 /** Encodes the pieces of a threshold (or exact) layer; the caller puts them in order for its strategy. */
 export class ThresholdLayer {
   private readonly parts: ThresholdLayerParts;
@@ -73,7 +80,7 @@ export class ThresholdLayer {
   private readonly ways = new Map<RowsMode, Way>();
   private gateOp?: RowOp;
   private masks?: { mask: GPUBuffer; kernel: Kernel; group: GPUBindGroup };
-  private lists?: { list: GPUBuffer; kernel: Kernel; group: GPUBindGroup };
+  private lists?: Lists;
 
   constructor(memory: BufferGroup, parts: ThresholdLayerParts, scratch: LayerScratch) {
     this.memory = memory;
@@ -92,15 +99,18 @@ export class ThresholdLayer {
     this.encodeWay(pass, 'dense', run, this.rows);
   }
 
-  /** Gate over every row, up and down over those that are active: nothing waits for the CPU. Batch 1. */
+  /**
+   * Gate over every row, up and down over those that are active (of a batch: for any of its elements): nothing waits for
+   * the CPU.
+   */
   encodeActive(pass: GPUComputePassEncoder, run: LayerRun): void {
     if (this.fused) {
       this.encodeWay(pass, 'segments', run, this.rows);
       return;
     }
     this.encodeGate(pass, run);
-    const { list, kernel, group } = this.toList();
-    encodeDispatch(pass, { kernel, group, grid: [1, 1, 1] });
+    const { list, dispatches } = this.toList(run.step);
+    for (const dispatch of dispatches) encodeDispatch(pass, dispatch);
     this.encodeWay(pass, 'indexed', run, this.rows, list);
   }
 
@@ -109,7 +119,7 @@ export class ThresholdLayer {
     const { active } = this.way(this.fused ? 'segments' : 'indexed');
     return active
       ? { buffer: active.list, words: active.segments }
-      : { buffer: this.toList().list, words: 1 };
+      : { buffer: (this.lists as Lists).list, words: 1 };
   }
 
   /** act(gate · x) of all rows, zero where it does not exceed the threshold. */
@@ -232,17 +242,35 @@ export class ThresholdLayer {
     const { device } = this.memory;
     const mask = this.memory.storage('active mask', Math.ceil(this.rows / 32) * 4);
     const params = this.memory.uniform('mask params', [this.rows, this.rows]);
-    const made = kernel(device, maskValues);
+    const made = kernel(device, maskValues, { slots: { active: 'values' } });
     return { mask, kernel: made, group: made.bind({ params, values: this.scratch.gate, mask }) };
   }
 
-  private toList(): NonNullable<ThresholdLayer['lists']> {
+  private toList(step: GPUBuffer): Lists {
     if (!this.lists) {
-      const { device } = this.memory;
-      const list = this.memory.storage('active rows', 16 + 4 * this.rows);
-      const params = this.memory.uniform('compact params', [this.rows, this.rows]);
-      const made = kernel(device, compact, { slots: { active: 'values' } });
-      this.lists = { list, kernel: made, group: made.bind({ params, values: this.scratch.gate, list }) };
+      const { memory, rows } = this;
+      const { gate: values, gateStride, maxBatch } = this.scratch;
+      const { device } = memory;
+      const list = memory.storage('active rows', 16 + 4 * rows);
+      const compacts = (active: 'values' | 'bits', buffers: Record<string, GPUBuffer>): Dispatch => {
+        const made = kernel(device, compact, { slots: { active } });
+        const params = memory.uniform('compact params', [rows, rows]);
+        return { kernel: made, group: made.bind({ params, list, ...buffers }), grid: [1, 1, 1] };
+      };
+      if (maxBatch === 1) this.lists = { list, dispatches: [compacts('values', { values })] };
+      else {
+        const words = Math.ceil(rows / 32);
+        const mask = memory.storage('active mask', words * 4);
+        const constants = { WORKGROUP: traitsOf(device).software ? 8 : 64 };
+        const made = kernel(device, maskValues, { slots: { active: 'union' }, constants });
+        const params = memory.uniform('mask params', [rows, gateStride / 4]);
+        const union: Dispatch = {
+          kernel: made,
+          group: made.bind({ params, step, values, mask }),
+          grid: [Math.ceil(words / constants.WORKGROUP), 1, 1],
+        };
+        this.lists = { list, dispatches: [union, compacts('bits', { mask })] };
+      }
     }
     return this.lists;
   }

@@ -2,6 +2,7 @@ import compactCode from '../../shaders/compact.wgsl';
 import copyRowsCode from '../../shaders/copy_rows.wgsl';
 import indexSelectCode from '../../shaders/index_select.wgsl';
 import activeBits from '../../shaders/lib/active_bits.wgsl';
+import activeUnion from '../../shaders/lib/active_union.wgsl';
 import activeValues from '../../shaders/lib/active_values.wgsl';
 import fields1 from '../../shaders/lib/fields_1.wgsl';
 import fields2 from '../../shaders/lib/fields_2.wgsl';
@@ -58,10 +59,10 @@ export const compact: KernelTable = {
   constants: { WORKGROUP: 64 },
 };
 
-/** Values to mask bits. */
+/** Values to mask bits; `union`: of a batch, any of whose elements makes a row active. */
 export const maskValues: KernelTable = {
   name: 'mask_values',
   code: maskValuesCode,
-  slots: { active: { values: activeValues } },
+  slots: { active: { values: activeValues, union: activeUnion } },
   constants: { WORKGROUP: 64 },
 };

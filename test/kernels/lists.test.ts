@@ -65,6 +65,11 @@ describeAdapters('compact', (ctx) => {
 
 const masks = pairwise({ WORKGROUP: [16, 64, 128], rows: ROWS, fill: FILLS } as const, source(8));
 
+const unions = pairwise(
+  { WORKGROUP: [8, 64], rows: ROWS, fill: FILLS, batch: [1, 2, 7, 64] } as const,
+  source(11),
+);
+
 describeAdapters('mask_values', (ctx) => {
   masks.forEach((one, seed) => {
     it(nameOf(one), () =>
@@ -74,13 +79,40 @@ describeAdapters('mask_values', (ctx) => {
         const mask = lab.poisoned(want.length + 3);
         lab.run({
           table: maskValues,
-          variant: { constants: { WORKGROUP: one.WORKGROUP } },
-          params: [one.rows],
+          variant: { slots: { active: 'values' }, constants: { WORKGROUP: one.WORKGROUP } },
+          params: [one.rows, 0],
           buffers: { values: lab.buffer(values), mask },
           grid: [Math.ceil(want.length / one.WORKGROUP) + 1, 1, 1],
         });
         checkWords(await lab.read(mask), Uint32Array.of(...want, ...poisoned(3)), 'mask');
       }),
     );
+  });
+
+  unions.forEach((one, seed) => {
+    it(`union, ${nameOf(one)}`, () =>
+      useLab(ctx.device, async (lab) => {
+        const { rows, batch, WORKGROUP } = one;
+        const random = source(seed);
+        const each = Array.from({ length: batch }, () => makeValues(random, rows, one.fill));
+        const want = maskTwin(
+          each.flatMap((values) => [...values]),
+          batch,
+        );
+        // Rows are padded to quads, with what must not count; so are batch elements beyond the step's.
+        const stride = Math.ceil(rows / 4) * 4 + 4;
+        const values = new Float32Array((batch + 1) * stride).fill(Number.NaN);
+        for (const [b, row] of each.entries()) values.set(row, b * stride);
+        const mask = lab.poisoned(want.length + 3);
+        lab.run({
+          table: maskValues,
+          variant: { slots: { active: 'union' }, constants: { WORKGROUP } },
+          params: [rows, stride / 4],
+          step: [batch],
+          buffers: { values: lab.buffer(values), mask },
+          grid: [Math.ceil(want.length / WORKGROUP) + 1, 1, 1],
+        });
+        checkWords(await lab.read(mask), Uint32Array.of(...want, ...poisoned(3)), 'mask');
+      }));
   });
 });
