@@ -1,16 +1,18 @@
 import { OptionError, ShapeError } from '../errors.js';
-import { BufferGroup, roundUp, storageBuffer, upload, destroyBuffer } from '../gpu/buffers.js';
+import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { activationStride, type MatrixData, type StoredDtype } from '../gpu/layout.js';
-import { readBuffer } from '../gpu/readback.js';
 import { Regions } from '../gpu/regions.js';
+import { countAdded } from '../mask/diff.js';
 import { Bitmask } from '../mask/index.js';
+import { minimumWrites, type Transition } from '../plan/index.js';
 import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
 import { Slab, type SlabDtype, type SlabOptions, type UpdateStats } from '../slab/slab.js';
 import { loadTuningOnce } from '../gpu/tuning-store.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
 import { SparseGraph } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
-import { choose, decide, type Explanation, type StepShape } from './cost-model.js';
+import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
+import { batchRoom, ForwardBuffers } from './forward-buffers.js';
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
@@ -74,6 +76,15 @@ export interface EncodeStep {
   reuse?: number;
 }
 
+/** A strategy, and what it changes in the slab where that was worked out to choose it. */
+interface Choice {
+  strategy: FixedStrategy;
+  change?: Transition;
+}
+
+/** The layer that ran last on a device: only what that one read can be in a cache still. */
+const ranLast = new WeakMap<GPUDevice, SparseMLP>();
+
 /**
  * A sparse MLP whose mask comes from outside: y = down · (act(gate · x) · (up · x)) over the rows of a mask, by any
  * strategy, all of which give the same result.
@@ -94,6 +105,9 @@ export class SparseMLP {
   private readonly graphs = new Map<string, SparseGraph>();
   private readonly steps = new Map<number, GPUBuffer>();
   private readonly all: Bitmask;
+  private readonly forwards: ForwardBuffers;
+  /** The rows of the last step. */
+  private readonly last: Bitmask;
   private packed?: Slab;
 
   /**
@@ -142,6 +156,8 @@ export class SparseMLP {
     if (bias) fields.bias = { data: bias, cols: 4, storeAs: 'f32' };
     this.pool = DevicePool.from(device, fields, { dtype, maxShardBytes, label });
     this.all = Bitmask.full(this.pool.rows);
+    this.last = Bitmask.empty(this.pool.rows);
+    this.forwards = new ForwardBuffers(device, hidden, this.inputStride);
     this.memory = new BufferGroup(device);
     try {
       this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, options.pendingUpdates ?? 4);
@@ -163,15 +179,16 @@ export class SparseMLP {
     return this.packed;
   }
 
-  /** GPU bytes held: pool, slab, scratch. */
+  /** GPU bytes held: pool, slab, scratch, and what `forward` keeps. */
   get bytes(): number {
-    let bytes = this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0);
+    let bytes = this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0) + this.forwards.bytes;
     for (const graph of this.graphs.values()) bytes += graph.bytes;
     return bytes;
   }
 
   /**
-   * y = mlp(x) for x of [batch, hidden] values, in one submit and one readback.
+   * y = mlp(x) for x of [batch, hidden] values, in one submit and one readback. Calls may run at once; the buffers they
+   * use are kept for later ones.
    * @throws ShapeError when x is not whole rows; what `encode` throws.
    */
   async forward(
@@ -184,24 +201,14 @@ export class SparseMLP {
         length: x.length,
       });
     }
-    const { device, hidden, inputStride } = this;
-    const padded = new Float32Array(roundUp(batch, BATCH_TILE) * inputStride);
-    for (let b = 0; b < batch; b++) padded.set(x.subarray(b * hidden, (b + 1) * hidden), b * inputStride);
-    const xBuffer = storageBuffer(device, 'mlp x', padded.byteLength);
-    const y = storageBuffer(device, 'mlp y', batch * hidden * 4);
-    try {
-      upload(device, xBuffer, 0, padded);
-      const encoder = device.createCommandEncoder({ label: 'pairslab mlp' });
-      const pass = encoder.beginComputePass({ label: 'pairslab mlp' });
-      this.encode(pass, { ...step, x: xBuffer, y, batch });
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-      this.submitted();
-      return new Float32Array(await readBuffer(device, y, 0, batch * hidden * 4));
-    } finally {
-      destroyBuffer(device, xBuffer);
-      destroyBuffer(device, y);
-    }
+    return this.forwards.run(
+      x,
+      batch,
+      (pass, xBuffer, y) => {
+        this.encode(pass, { ...step, x: xBuffer, y, batch });
+      },
+      () => this.submitted(),
+    );
   }
 
   /**
@@ -215,11 +222,9 @@ export class SparseMLP {
     const asked = checkStrategy(step.strategy ?? 'auto');
     this.checkBuffers(x, y, batch);
     if (mask) this.checkMask(mask);
-    const strategy =
-      asked === 'auto'
-        ? choose(this.device, this.dtype, this.shapeOf({ mask, batch, reuse: step.reuse })).strategy
-        : asked;
+    const { strategy, change }: Choice = asked === 'auto' ? this.choose(step) : { strategy: asked };
     const uniform = this.stepBuffer(batch);
+    const rows = mask ?? this.all;
     if (strategy === 'dense') {
       const region = mask ? this.regions.write(Uint32Array.from(mask.words)) : undefined;
       this.graph(mask ? 'masked' : 'dense', batch).encode(
@@ -232,52 +237,72 @@ export class SparseMLP {
         undefined,
         region,
       );
+      this.ran(rows);
       return null;
     }
-    const rows = mask ?? this.all;
     if (strategy === 'indexed') {
       const ids = rows.ids();
       const list = new Uint32Array(4 + ids.length);
       list[0] = ids.length;
       list.set(ids, 4);
       this.graph('indexed', batch).encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list));
+      this.ran(rows);
       return null;
     }
-    const stats = this.slab.encodeUpdate(pass, rows, { strategy });
+    const stats = this.slab.encodeUpdate(pass, rows, { strategy }, change);
     this.graph('packed', batch).encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList);
+    this.ran(rows);
     return stats;
   }
 
   /**
    * What a step would cost by each strategy, which one `auto` takes, and why. A packed step is charged for the rows that
-   * the slab, as it is now, does not hold yet.
+   * the slab, as it is now, does not hold yet; rows that the last step used, if this layer was the last to run on the
+   * device, are taken to be in a cache as far as one holds them.
    * @throws ShapeError for a mask of other than N rows; OptionError for a reuse below 1.
    */
   explain(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'> = {}): Explanation {
-    return decide(this.device, this.dtype, this.shapeOf(step));
+    return decide(this.device, this.dtype, this.stepOf(step).shape);
   }
 
   private get dtype(): StoredDtype {
     return this.pool.field('down').dtype;
   }
 
-  private shapeOf(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'>): StepShape {
-    const { pool, packed, options } = this;
+  private choose(step: EncodeStep): Choice {
+    const { shape, change } = this.stepOf(step);
+    return { strategy: choose(this.device, this.dtype, shape).strategy, change };
+  }
+
+  /** What a step is to the cost model, and what it would change in the slab, where there is one that it fits. */
+  private stepOf(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'>): {
+    shape: StepShape;
+    change: Transition | undefined;
+  } {
+    const { pool, packed, options, last, device } = this;
     const { mask = this.all, batch = 1, reuse = 1 } = step;
     this.checkMask(mask);
     if (!(reuse >= 1)) throw new OptionError(`reuse must be 1 or more; it is ${reuse}.`, { reuse });
     const active = mask.count();
-    return {
+    const change = packed?.changeTo(mask) ?? undefined;
+    const shape: StepShape = {
       rows: pool.rows,
       active,
-      writes: packed ? packed.writesFor(mask) : active,
+      writes: change ? minimumWrites(change) : active,
       rowBytes: pool.rowBytes,
       slabRowBytes: packed?.rowBytes ?? pool.rowBytes,
       batch,
       reuse,
+      fresh: ranLast.get(device) === this ? countAdded(last, mask) : active,
       // More rows than the slab has slots cannot be packed at all.
       fits: active <= (options.capacity ?? pool.rows),
     };
+    return { shape, change };
+  }
+
+  private ran(rows: Bitmask): void {
+    this.last.words.set(rows.words);
+    ranLast.set(this.device, this);
   }
 
   /** Tells the layer that what was encoded has been submitted. */
@@ -290,6 +315,7 @@ export class SparseMLP {
     for (const graph of this.graphs.values()) graph.destroy();
     this.graphs.clear();
     this.packed?.destroy();
+    this.forwards.destroy();
     this.memory.destroy();
     this.pool.destroy();
   }
@@ -325,7 +351,7 @@ export class SparseMLP {
 
   /** Graphs are made per way of reaching rows and per power of two of the batch. */
   private graph(mode: RowsMode, batch: number): SparseGraph {
-    const maxBatch = batch === 1 ? 1 : Math.max(BATCH_TILE, 2 ** Math.ceil(Math.log2(batch)));
+    const maxBatch = batchRoom(batch);
     const key = `${mode} ${maxBatch}`;
     let graph = this.graphs.get(key);
     if (!graph) {
