@@ -55,12 +55,6 @@ export function minimumWrites(change: Transition): number {
   return change.added.length + change.stranded.length;
 }
 
-/** How many rows the tight plan to `mask` writes; all its rows when they are more than the map's slots. @throws ShapeError */
-export function writesTo(map: SlotMap, mask: Bitmask): number {
-  const wanted = mask.count();
-  return wanted > map.capacity ? wanted : minimumWrites(transition(map, mask));
-}
-
 /** The plan with these moves, its counts filled in. */
 export function planOf(map: SlotMap, kind: Plan['kind'], change: Transition, moves: Uint32Array): Plan {
   return {

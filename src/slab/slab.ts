@@ -11,7 +11,6 @@ import {
   SlotMap,
   type Transition,
   transition,
-  writesTo,
 } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
 import { settings } from '../settings.js';
@@ -162,12 +161,10 @@ export class Slab {
     return sum;
   }
 
-  /** How many rows a paired update to `mask` would write; all of them when they do not fit. */
-  writesFor(mask: Bitmask): number {
-    return writesTo(this.slots, mask);
-  }
-
-  /** What an update to `mask` changes, for `encodeUpdate` to take up; null when its rows do not fit. @throws ShapeError */
+  /**
+   * What an update to `mask` changes, for `encodeUpdate` to take up (`minimumWrites` of it is how many rows a paired one
+   * writes); null when its rows do not fit. @throws ShapeError
+   */
   changeTo(mask: Bitmask): Transition | null {
     return mask.count() > this.capacity ? null : transition(this.slots, mask);
   }
