@@ -65,11 +65,11 @@ export function defaultCosts(device: GPUDevice, dtype: StoredDtype, { rowBytes, 
     dense: [[1, tile * read]],
     // A list of all rows is no different from none.
     indexed: [
-      [0.5, tile * read + seek],
+      [0.5, tile * (read + seek)],
       [1, tile * read],
     ],
     again: [
-      [0.5, tile * read + 0.4 * seek],
+      [0.5, tile * (read + 0.4 * seek)],
       [1, tile * read],
     ],
     packed: [[1, tile * read]],

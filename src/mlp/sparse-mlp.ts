@@ -13,6 +13,7 @@ import { SparseGraph } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
 import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
 import { batchRoom, ForwardBuffers } from './forward-buffers.js';
+import { MaskRegions, maskWords, type StepMask, type StepRows, stepRows } from './step-masks.js';
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
@@ -68,8 +69,11 @@ export interface EncodeStep {
   /** [batch, hidden] f32, rows `hidden` values apart. */
   y: GPUBuffer;
   batch?: number;
-  /** The rows to use, one mask for the whole batch. Default: all. */
-  mask?: Bitmask;
+  /**
+   * The rows to use: one mask for the whole batch, or one for each of its elements. Then the rows of any are read, and
+   * each element is computed with its own. Default: all.
+   */
+  mask?: StepMask;
   /** Default auto: the cheapest by the cost model; see `explain`. */
   strategy?: Strategy;
   /** How many steps will use this mask, this one included; `auto` shares a copy's cost among them. Default 1. */
@@ -100,6 +104,7 @@ export class SparseMLP {
   private readonly compute: Compute;
   private readonly memory: BufferGroup;
   private readonly regions: Regions;
+  private readonly masks: MaskRegions;
   private readonly downBias: GPUBuffer;
   private readonly options: SparseMLPOptions;
   private readonly graphs = new Map<string, SparseGraph>();
@@ -160,7 +165,9 @@ export class SparseMLP {
     this.forwards = new ForwardBuffers(device, hidden, this.inputStride);
     this.memory = new BufferGroup(device);
     try {
-      this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, options.pendingUpdates ?? 4);
+      const pending = options.pendingUpdates ?? 4;
+      this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, pending);
+      this.masks = new MaskRegions(this.memory, pending);
       this.downBias = this.memory.storage('down bias', roundUp(hidden, 4) * 4);
     } catch (error) {
       this.memory.destroy();
@@ -218,40 +225,40 @@ export class SparseMLP {
    * recorded or changed then.
    */
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
-    const { x, y, batch = 1, mask } = step;
+    const { x, y, batch = 1 } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
     this.checkBuffers(x, y, batch);
-    if (mask) this.checkMask(mask);
-    const { strategy, change }: Choice = asked === 'auto' ? this.choose(step) : { strategy: asked };
+    const rows = stepRows(step.mask, batch, this.all);
+    const { union, each } = rows;
+    const { strategy, change }: Choice =
+      asked === 'auto' ? this.choose(rows, batch, step.reuse) : { strategy: asked };
     const uniform = this.stepBuffer(batch);
-    const rows = mask ?? this.all;
     if (strategy === 'dense') {
-      const region = mask ? this.regions.write(Uint32Array.from(mask.words)) : undefined;
-      this.graph(mask ? 'masked' : 'dense', batch).encode(
-        pass,
-        uniform,
-        x,
-        y,
-        this.pool.rows,
-        batch,
-        undefined,
-        region,
-      );
-      this.ran(rows);
+      // One mask for all is read here too: the rows it leaves out are computed and set to zero.
+      const masks = each ? this.masks.write(rows) : step.mask && this.regions.write(maskWords(rows));
+      const graph = this.graph('dense', masks !== undefined, batch);
+      graph.encode(pass, uniform, x, y, this.pool.rows, batch, undefined, masks);
+      this.ran(union);
       return null;
     }
     if (strategy === 'indexed') {
-      const ids = rows.ids();
+      const ids = union.ids();
       const list = new Uint32Array(4 + ids.length);
       list[0] = ids.length;
       list.set(ids, 4);
-      this.graph('indexed', batch).encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list));
-      this.ran(rows);
+      const masks = each && this.masks.write(rows);
+      const graph = this.graph('indexed', masks !== undefined, batch);
+      graph.encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list), masks);
+      this.ran(union);
       return null;
     }
-    const stats = this.slab.encodeUpdate(pass, rows, { strategy }, change);
-    this.graph('packed', batch).encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList);
-    this.ran(rows);
+    // What can be refused comes before the slab changes.
+    if (each) this.masks.check(rows);
+    const stats = this.slab.encodeUpdate(pass, union, { strategy }, change);
+    const masks = each && this.masks.write(rows);
+    const graph = this.graph('packed', masks !== undefined, batch);
+    graph.encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList, masks);
+    this.ran(union);
     return stats;
   }
 
@@ -259,29 +266,30 @@ export class SparseMLP {
    * What a step would cost by each strategy, which one `auto` takes, and why. A packed step is charged for the rows that
    * the slab, as it is now, does not hold yet; rows that the last step used, if this layer was the last to run on the
    * device, are taken to be in a cache as far as one holds them.
-   * @throws ShapeError for a mask of other than N rows; OptionError for a reuse below 1.
+   * @throws ShapeError for a mask of other than N rows, or as many masks as the batch has not; OptionError for a reuse
+   * below 1.
    */
   explain(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'> = {}): Explanation {
-    return decide(this.device, this.dtype, this.stepOf(step).shape);
+    const { mask, batch = 1, reuse } = step;
+    return decide(this.device, this.dtype, this.stepOf(stepRows(mask, batch, this.all), batch, reuse).shape);
   }
 
   private get dtype(): StoredDtype {
     return this.pool.field('down').dtype;
   }
 
-  private choose(step: EncodeStep): Choice {
-    const { shape, change } = this.stepOf(step);
+  private choose(rows: StepRows, batch: number, reuse?: number): Choice {
+    const { shape, change } = this.stepOf(rows, batch, reuse);
     return { strategy: choose(this.device, this.dtype, shape).strategy, change };
   }
 
   /** What a step is to the cost model, and what it would change in the slab, where there is one that it fits. */
-  private stepOf(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'>): {
-    shape: StepShape;
-    change: Transition | undefined;
-  } {
+  private stepOf(
+    { union: mask }: StepRows,
+    batch: number,
+    reuse = 1,
+  ): { shape: StepShape; change: Transition | undefined } {
     const { pool, packed, options, last, device } = this;
-    const { mask = this.all, batch = 1, reuse = 1 } = step;
-    this.checkMask(mask);
     if (!(reuse >= 1)) throw new OptionError(`reuse must be 1 or more; it is ${reuse}.`, { reuse });
     const active = mask.count();
     const change = packed?.changeTo(mask) ?? undefined;
@@ -308,6 +316,7 @@ export class SparseMLP {
   /** Tells the layer that what was encoded has been submitted. */
   submitted(): void {
     this.regions.submitted();
+    this.masks.submitted();
     this.packed?.submitted();
   }
 
@@ -318,12 +327,6 @@ export class SparseMLP {
     this.forwards.destroy();
     this.memory.destroy();
     this.pool.destroy();
-  }
-
-  private checkMask({ size }: Bitmask): void {
-    const { rows } = this.pool;
-    if (size !== rows)
-      throw new ShapeError(`the mask has ${size} rows; the layer has ${rows}.`, { size, rows });
   }
 
   private checkBuffers(x: GPUBuffer, y: GPUBuffer, batch: number): void {
@@ -349,10 +352,10 @@ export class SparseMLP {
     return buffer;
   }
 
-  /** Graphs are made per way of reaching rows and per power of two of the batch. */
-  private graph(mode: RowsMode, batch: number): SparseGraph {
+  /** Graphs are made per way of reaching rows, with masks or without, and per power of two of the batch. */
+  private graph(mode: RowsMode, masked: boolean, batch: number): SparseGraph {
     const maxBatch = batchRoom(batch);
-    const key = `${mode} ${maxBatch}`;
+    const key = `${mode} ${masked} ${maxBatch}`;
     let graph = this.graphs.get(key);
     if (!graph) {
       const { pool, hidden, inputStride, gated, activation, compute, downBias } = this;
@@ -360,6 +363,7 @@ export class SparseMLP {
         mode === 'packed' ? slabRows(this.slab, name) : pool.fields.get(name);
       graph = new SparseGraph(this.device, {
         mode,
+        masked,
         maxBatch,
         hidden,
         inputStride,

@@ -8,7 +8,7 @@ import {
   PairslabError,
   ShapeError,
 } from '../../src/errors.js';
-import { gpuBytes } from '../../src/gpu/buffers.js';
+import { destroyBuffer, gpuBytes, storageBuffer } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { setTuning } from '../../src/gpu/tuning.js';
 import { SlotMap } from '../../src/plan/index.js';
@@ -754,6 +754,80 @@ describeAdapters('sparse MLP', (ctx) => {
       worked.mockRestore();
     } finally {
       setTuning(ctx.device, null);
+      mlp.destroy();
+    }
+  });
+
+  it.each([
+    { rows: 100, hidden: 64, biases: ALL },
+    { rows: 77, hidden: 20, plain: true, activation: 'relu', biases: ['up'], dtype: 'q8' },
+    { rows: 37, hidden: 13, maxShardBytes: 1300, dtype: 'f16', activation: 'relu2' },
+  ] as const satisfies readonly Config[])(
+    'computes each element of a batch with its own mask (%o)',
+    async (config: Config) => {
+      const { rows, hidden, activation = 'silu' } = config;
+      const { weights, twin } = makeLayer(config, 31);
+      const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+      const random = randomSource(32);
+      // Overlapping, apart, none, all: and in one the union is not all rows.
+      const kinds = [
+        topK(randoms(random, rows, 1), 9),
+        topK(randoms(random, rows, 1), 12),
+        Bitmask.empty(rows),
+        Bitmask.fromIds([rows - 1], rows),
+        topK(randoms(random, rows, 1), rows >> 1),
+        Bitmask.full(rows),
+      ];
+      for (const batch of [1, 4, 11]) {
+        const mask = Array.from({ length: batch }, (_, b) => kinds[batch === 4 ? b : b % kinds.length]);
+        const x = randoms(random, batch * hidden, 1);
+        const each = mask.map((one, b) =>
+          layerTwin(twin, activation, x.subarray(b * hidden, (b + 1) * hidden), one),
+        );
+        const wanted = {
+          y: Float64Array.from(each.flatMap(({ y }) => [...y])),
+          size: Float64Array.from(each.flatMap(({ size }) => [...size])),
+        };
+        for (const strategy of STRATEGIES) {
+          checkOutput(await mlp.forward(x, { mask, strategy }), wanted, `batch ${batch}, ${strategy}`);
+        }
+        const union = mask.reduce((all, one) => all.union(one));
+        expect(mlp.explain({ mask, batch }).step.active).toBe(union.count());
+        expect(mlp.slab.mask().equals(union)).toBe(true);
+      }
+      mlp.destroy();
+    },
+  );
+
+  it('refuses masks that are not one for each element, and more steps than can be pending', async () => {
+    const { device } = ctx;
+    const config: Config = { rows: 40, hidden: 20, pendingUpdates: 1, slab: { pendingUpdates: 9 } };
+    const { weights } = makeLayer(config);
+    const mlp = await SparseMLP.create(device, { ...weights, ...config });
+    try {
+      const x = new Float32Array(2 * 20);
+      const one = Bitmask.fromIds([3], 40);
+      for (const strategy of STRATEGIES) {
+        for (const mask of [[], [one], [one, one, one], [one, Bitmask.full(41)]]) {
+          await expect(mlp.forward(x, { mask, strategy }), `${mask.length} masks`).rejects.toThrow(
+            ShapeError,
+          );
+        }
+      }
+      expect(() => mlp.explain({ mask: [one], batch: 2 })).toThrow(ShapeError);
+      const [xs, y] = [storageBuffer(device, 'x', 8 * mlp.inputStride * 4), storageBuffer(device, 'y', 160)];
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      const step = { x: xs, y, batch: 2, strategy: 'paired' } as const;
+      mlp.encode(pass, { ...step, mask: [one, one] });
+      const held = mlp.slab.mask();
+      expect(() => mlp.encode(pass, { ...step, mask: [one, Bitmask.full(40)] })).toThrow(OptionError);
+      expect(mlp.slab.mask().equals(held)).toBe(true);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      mlp.submitted();
+      for (const buffer of [xs, y]) destroyBuffer(device, buffer);
+    } finally {
       mlp.destroy();
     }
   });
