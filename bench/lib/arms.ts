@@ -223,7 +223,7 @@ export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<
       wall.push(await bench.wallMs(arm, chain(Math.min(sets, Math.ceil(STEPS.wall / reuse)), arm)));
     }
   }
-  times.chosen = bench.chosen;
+  times.chosen = { ...bench.chosen };
   times.estimates = bench.estimates;
   const medians = Object.fromEntries(arms.map(({ arm, device }) => [arm, statsOf(device).median]));
   const best = medians[fastestOf(medians, FIXED)];

@@ -12,7 +12,7 @@ export class MeasuredCosts {
     this.before = tuningOf(device);
   }
 
-  /** Once a shape and dtype; three or four seconds on a software adapter. @returns what was measured. */
+  /** Once a shape and dtype; four to six seconds on lavapipe. @returns what was measured. */
   async measure({ hidden, rows, dtype }: CostShape): Promise<Costs> {
     const key = `${hidden} ${rows} ${dtype}`;
     let found = this.costs.get(key);

@@ -6,7 +6,7 @@ import type { Bitmask } from '../mask/index.js';
 import type { FixedStrategy } from '../mlp/cost-model.js';
 import { SparseMLP } from '../mlp/sparse-mlp.js';
 import { MaskRing } from './mask-ring.js';
-import { shuffle } from './stats.js';
+import { shuffle, statsOf } from './stats.js';
 import { type DeviceTimer, deviceTimer } from './timer.js';
 
 /** A gated layer to measure on. */
@@ -19,7 +19,7 @@ export interface CostShape {
 export interface CostOptions {
   signal?: AbortSignal;
   onProgress?: (done: number, total: number, what: string) => void;
-  /** Time for the rounds, about; at least three are made. Default 2 s. */
+  /** Time for the rounds, about; at least three are made. Default 4 s. */
   budgetMs?: number;
 }
 
@@ -39,10 +39,13 @@ const SHARES = {
 };
 /** The slab has so many slots for each row. */
 const PACKED_MOST = 1 / 4;
-const ROUNDS = { least: 3, most: 9 };
-/** Steps share a submit until they read so much: timers are coarse, and a submit has a cost. */
-const SAMPLE_BYTES = 16e6;
-const MOST_STEPS = 8;
+const ROUNDS = { least: 3, most: 15 };
+/**
+ * Steps share a submit until they take about so long, in ms: timers are coarse, and the first dispatch of a submit waits
+ * for threads to wake, which made a single step of 2 ms look half as dear again.
+ */
+const SAMPLE_MS = 12;
+const MOST_STEPS = 32;
 
 /** The rows that a shape's costs are measured on. */
 export function measuredRows({ hidden, rows, dtype }: CostShape): { rowBytes: number; rows: number } {
@@ -51,10 +54,9 @@ export function measuredRows({ hidden, rows, dtype }: CostShape): { rowBytes: nu
 }
 
 /**
- * Measures what the cost model needs to know of an adapter, on a layer of its own, in three or four seconds on a software
- * adapter: device time of reads and copies at several sizes, of rows that lie anywhere, those that a cache may hold apart
- * from those that none can. They take turns; each time is the lower quartile of its rounds, since what else the machine
- * does only ever adds.
+ * Measures what the cost model needs to know of an adapter, on a layer of its own, in four to six seconds on lavapipe
+ * (SwiftShader: eight to twelve): device time of reads and copies at several sizes, of rows that lie anywhere, those
+ * that a cache may hold apart from those that none can. They take turns; each time is the median of its rounds.
  */
 export async function measureCosts(
   device: GPUDevice,
@@ -77,8 +79,10 @@ interface Arm {
   /** What it shows; the arms of a group differ in `count`. */
   readonly group: string;
   readonly count: number;
-  readonly sample: () => Promise<number>;
+  readonly sample: (steps: number) => Promise<number>;
   readonly times: number[];
+  /** That share the next submit. */
+  steps: number;
 }
 
 /** A time that was measured. */
@@ -125,18 +129,20 @@ class CostLab {
   }
 
   /** Rounds of all arms in shuffled order, then what they say. */
-  async measure({ signal, onProgress, budgetMs = 2000 }: CostOptions): Promise<Costs> {
+  async measure({ signal, onProgress, budgetMs = 4000 }: CostOptions): Promise<Costs> {
     let started = 0;
     for (let round = 0; round <= ROUNDS.most; round++) {
       if (round === 1) started = performance.now();
       if (round > ROUNDS.least && performance.now() - started > budgetMs) break;
-      for (const { group, count, sample, times } of shuffle([...this.arms], Math.random)) {
+      for (const arm of shuffle([...this.arms], Math.random)) {
+        const { group, count, times } = arm;
         signal?.throwIfAborted();
         if (group.endsWith(BATCHED) && round > ROUNDS.least) continue;
         onProgress?.(round, ROUNDS.most + 1, `cost of ${group}, ${count} rows`);
-        const ms = await sample();
+        const ms = await arm.sample(arm.steps);
         // The first round compiles.
         if (round > 0) times.push(ms);
+        arm.steps = Math.max(1, Math.min(MOST_STEPS, Math.round(SAMPLE_MS / ms)));
       }
     }
     return {
@@ -161,8 +167,8 @@ class CostLab {
     const mlp = this.layer as SparseMLP;
     const x = this.buffer('cost model x', BATCH * mlp.inputStride * 4);
     const y = this.buffer('cost model y', BATCH * mlp.hidden * 4);
-    const run = (count: number, batch: number, strategy: FixedStrategy, masks: (s: number) => Mask) =>
-      this.time(count * batch, (pass, s) => {
+    const run = (steps: number, batch: number, strategy: FixedStrategy, masks: (s: number) => Mask) =>
+      this.time(steps, (pass, s) => {
         mlp.encode(pass, { x, y, batch, strategy, mask: masks(s) });
       });
     for (const batch of [1, BATCH]) {
@@ -170,24 +176,24 @@ class CostLab {
       for (const share of [0, ...(batch === 1 ? SHARES.anew : SHARES.anewBatched)]) {
         const count = this.count(share);
         const ring = this.ring(count, Math.min(count, this.rows - count));
-        this.add(share === 0 ? `few${tile}` : `anew${tile}`, count, () => {
-          const { steps } = ring.take(MOST_STEPS);
-          return run(count, batch, 'indexed', (s) => steps[s]);
+        this.add(share === 0 ? `few${tile}` : `anew${tile}`, count, (n) => {
+          const { steps } = ring.take(n);
+          return run(n, batch, 'indexed', (s) => steps[s]);
         });
       }
-      this.add(`dense${tile}`, this.rows, () => run(this.rows, batch, 'dense', () => undefined));
+      this.add(`dense${tile}`, this.rows, (n) => run(n, batch, 'dense', () => undefined));
       for (const share of batch === 1 ? SHARES.again : SHARES.againBatched) {
         const count = this.count(share);
         const mask = this.ring(count, 0).take(1).first;
-        this.add(`again${tile}`, count, async () => {
+        this.add(`again${tile}`, count, async (n) => {
           // Without the clock: other arms have read other rows since.
-          await run(count, batch, 'indexed', () => mask);
-          return run(count, batch, 'indexed', () => mask);
+          await run(1, batch, 'indexed', () => mask);
+          return run(n, batch, 'indexed', () => mask);
         });
-        this.add(`packed${tile}`, count, async () => {
+        this.add(`packed${tile}`, count, async (n) => {
           mlp.slab.update(mask);
-          await run(count, batch, 'paired', () => mask);
-          return run(count, batch, 'paired', () => mask);
+          await run(1, batch, 'paired', () => mask);
+          return run(n, batch, 'paired', () => mask);
         });
       }
     }
@@ -202,16 +208,16 @@ class CostLab {
       const moves = this.ring(most, Math.min(count, this.rows - most));
       const selects = this.ring(count, Math.min(count, this.rows - count));
       const name = share === 0 ? 'few ' : '';
-      this.add(`${name}move`, count, () => {
-        const { first, steps } = moves.take(MOST_STEPS);
+      this.add(`${name}move`, count, (n) => {
+        const { first, steps } = moves.take(n);
         slab.update(first);
-        return this.time(count, (pass, s) => {
+        return this.time(n, (pass, s) => {
           slab.encodeUpdate(pass, steps[s] ?? first, { tau: 1 });
         });
       });
-      this.add(`${name}select`, count, () => {
-        const { first, steps } = selects.take(MOST_STEPS);
-        return this.time(count, (pass, s) => {
+      this.add(`${name}select`, count, (n) => {
+        const { first, steps } = selects.take(n);
+        return this.time(n, (pass, s) => {
           slab.encodeUpdate(pass, steps[s] ?? first, { strategy: 'repack' });
         });
       });
@@ -219,7 +225,7 @@ class CostLab {
   }
 
   private add(group: string, count: number, sample: Arm['sample']): void {
-    this.arms.push({ group, count, sample, times: [] });
+    this.arms.push({ group, count, sample, times: [], steps: 1 });
   }
 
   /** Rows at a share of them all; hardly any at 0. */
@@ -254,7 +260,7 @@ class CostLab {
   private points(group: string): Point[] {
     return this.arms
       .filter((arm) => arm.group === group)
-      .map(({ count, times }) => ({ count, ms: lowerQuartile(times) }));
+      .map(({ count, times }) => ({ count, ms: statsOf(times).median }));
   }
 
   /** What is left of `few` without its rows, which cost as those of the next point, and the rates without that. */
@@ -282,12 +288,11 @@ class CostLab {
     return performance.now() - started;
   }
 
-  /** Milliseconds of one of some steps in one pass, each of which reads or writes so many rows. */
+  /** Milliseconds of one of `steps` steps in one pass. */
   private async time(
-    count: number,
+    steps: number,
     encode: (pass: GPUComputePassEncoder, step: number) => void,
   ): Promise<number> {
-    const steps = Math.max(1, Math.min(MOST_STEPS, Math.floor(SAMPLE_BYTES / (count * this.rowBytes))));
     const ms = await this.timer.time((encoder) => {
       const pass = encoder.beginComputePass();
       for (let s = 0; s < steps; s++) encode(pass, s);
@@ -302,9 +307,4 @@ class CostLab {
     this.buffers.push(buffer);
     return buffer;
   }
-}
-
-function lowerQuartile(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 4)];
 }
