@@ -17,8 +17,8 @@ export interface GateUpInput {
   gateBias?: ArrayLike<number>;
   /** [N] */
   upBias?: ArrayLike<number>;
-  /** Ids of the rows that are not set to zero; all without it. */
-  keep?: ReadonlySet<number>;
+  /** [B]: ids of the rows that are not set to zero; all without it. */
+  keep?: readonly ReadonlySet<number>[];
 }
 
 /** [B, M]: act(gate[row] · x[b] + gateBias[row]) · (up[row] · x[b] + upBias[row]). */
@@ -37,7 +37,7 @@ export function gateUp(input: GateUpInput): Float64Array {
         g += gate[row * K + k] * x[b * K + k];
         u += up[row * K + k] * x[b * K + k];
       }
-      out[b * M + i] = keep && !keep.has(row) ? 0 : activate(activation, g, fat) * u;
+      out[b * M + i] = keep && !keep[b].has(row) ? 0 : activate(activation, g, fat) * u;
     }
   }
   return out;

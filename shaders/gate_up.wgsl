@@ -70,5 +70,5 @@ fn put_row(i: u32, k: u32, count: u32, gate_parts: Parts, gate: Tile, up: Tile, 
 
 fn put(i: u32, k: u32, b: u32, tile: u32, gate: Tile, up: Tile, scales: vec2<f32>, biases: vec4<f32>) {
   let value = activate(scales.x * tile_at(gate, k, b) + biases.x) * (scales.y * tile_at(up, k, b) + biases.y);
-  out[(tile + b) * params.out_stride + rows_out(i)] = select(0.0, value, rows_keep(rows_id(i)));
+  out[(tile + b) * params.out_stride + rows_out(i)] = select(0.0, value, rows_keep(tile + b, rows_id(i)));
 }

@@ -15,8 +15,8 @@ export interface LinearInput {
   fat?: number;
   /** Results whose size does not exceed it become zero. */
   threshold?: number;
-  /** Ids of the rows that are not set to zero; all without it. */
-  keep?: ReadonlySet<number>;
+  /** [B]: ids of the rows that are not set to zero; all without it. */
+  keep?: readonly ReadonlySet<number>[];
   /** [B, N]: what each result is multiplied with, by row id. */
   gate?: ArrayLike<number>;
   /** [B, M]: what the result is added to. */
@@ -37,7 +37,7 @@ export function linear(input: LinearInput): Float64Array {
       let sum = bias ? bias[row] : 0;
       for (let k = 0; k < K; k++) sum += W[row * K + k] * x[b * K + k];
       let value = activate(activation, sum, fat);
-      if (!(Math.abs(value) > threshold) || (keep && !keep.has(row))) value = 0;
+      if (!(Math.abs(value) > threshold) || (keep && !keep[b].has(row))) value = 0;
       if (gate) value *= gate[b * N + row];
       out[b * M + i] = value + (add ? add[b * M + i] : 0);
     }

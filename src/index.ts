@@ -3,7 +3,16 @@ export { createBuffer, destroyBuffer, gpuBytes } from './gpu/buffers.js';
 export { finished, readBuffer } from './gpu/readback.js';
 export { setWaiter, waitFor, type Waiter } from './gpu/wait.js';
 export type { MatrixData, StoredDtype } from './gpu/layout.js';
-export { type Costs, setTuning, type TunedEntry, type Tuning, tuningOf } from './gpu/tuning.js';
+export {
+  type CopyCosts,
+  type Costs,
+  type Rates,
+  type ReadCosts,
+  setTuning,
+  type TunedEntry,
+  type Tuning,
+  tuningOf,
+} from './gpu/tuning.js';
 export * from './mask/index.js';
 export * from './plan/index.js';
 export { DevicePool, type FieldSpec, type MatrixQuantization, type PoolOptions } from './pool/device-pool.js';
@@ -28,4 +37,5 @@ export {
   type SparseMLPWeights,
 } from './mlp/sparse-mlp.js';
 export type { Estimates, Explanation, FixedStrategy, StepShape } from './mlp/cost-model.js';
+export type { StepMask } from './mlp/step-masks.js';
 export { STRATEGIES, type Strategy } from './mlp/strategy.js';

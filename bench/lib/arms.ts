@@ -2,11 +2,11 @@ import { CapacityError, DeviceLimitError } from '../../src/errors.js';
 import { destroyBuffer, roundUp, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { finished } from '../../src/gpu/readback.js';
 import type { Bitmask } from '../../src/mask/index.js';
-import type { FixedStrategy } from '../../src/mlp/cost-model.js';
+import type { Estimates, FixedStrategy } from '../../src/mlp/cost-model.js';
 import type { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { weights } from './layers.js';
-import type { Chain } from './masks.js';
-import { shuffle } from '../../src/tune/stats.js';
+import type { Chain } from '../../src/tune/mask-ring.js';
+import { shuffle, statsOf } from '../../src/tune/stats.js';
 import type { DeviceTimer } from '../../src/tune/timer.js';
 
 /** The four strategies and `auto`; `packed` is a slab that holds the rows already: reading alone. */
@@ -24,8 +24,10 @@ export interface Writes {
 /** A layer with its input and output, run step by step by any arm over a chain of masks. */
 export class LayerBench {
   readonly mlp: SparseMLP;
-  /** How often `auto` took each strategy. */
+  /** How often `auto` took each strategy in `deviceMs`. */
   chosen: Partial<Record<FixedStrategy, number>> = {};
+  /** What `auto` took each of them to cost, ms, at the first step of the last `deviceMs`. */
+  estimates: Estimates | null = null;
   private readonly timer: DeviceTimer;
   private readonly batch: number;
   private readonly x: GPUBuffer;
@@ -48,7 +50,10 @@ export class LayerBench {
     const masks = await this.prime(arm, chain);
     const ms = await this.timer.time((encoder) => {
       const pass = encoder.beginComputePass();
-      masks.forEach((mask, s) => void this.encode(arm, pass, mask, s, chain.reuse));
+      masks.forEach((mask, s) => {
+        if (arm === 'auto') this.note(mask, s, chain.reuse);
+        this.encode(arm, pass, mask, s, chain.reuse);
+      });
       pass.end();
     });
     this.mlp.submitted();
@@ -121,7 +126,7 @@ export class LayerBench {
 
   /**
    * Step `s` of masks that are used `reuse` times each. A mask that is used again is not packed again: what `repack`
-   * keeps for a set is the slab as it is. `auto` is told how many uses are left, and what it takes is counted.
+   * keeps for a set is the slab as it is. `auto` is told how many uses are left.
    */
   private encode(
     arm: Arm,
@@ -132,12 +137,15 @@ export class LayerBench {
   ): void {
     const { mlp, x, y, batch } = this;
     const again = s % reuse > 0;
-    let strategy: FixedStrategy;
-    if (arm === 'auto') {
-      strategy = mlp.explain({ mask, batch, reuse: reuse - (s % reuse) }).strategy;
-      this.chosen[strategy] = (this.chosen[strategy] ?? 0) + 1;
-    } else strategy = arm === 'packed' || (arm === 'repack' && again) ? 'paired' : arm;
-    mlp.encode(pass, { x, y, batch, mask, strategy });
+    const strategy = arm === 'packed' || (arm === 'repack' && again) ? 'paired' : arm;
+    mlp.encode(pass, { x, y, batch, mask, strategy, reuse: reuse - (s % reuse) });
+  }
+
+  /** Counts what `auto` is about to take. Not where the host's time is measured. */
+  private note(mask: Bitmask | undefined, s: number, reuse: number): void {
+    const { strategy, estimates } = this.mlp.explain({ mask, batch: this.batch, reuse: reuse - (s % reuse) });
+    this.chosen[strategy] = (this.chosen[strategy] ?? 0) + 1;
+    if (s === 0) this.estimates = estimates;
   }
 }
 
@@ -149,8 +157,11 @@ export interface ArmTimes {
   wallMs: Partial<Record<Arm, number[]>>;
   /** Arms that this adapter cannot run here, and why. */
   skipped: Partial<Record<Arm, string>>;
-  /** How many of `auto`'s steps took each strategy. */
+  /** How many of `auto`'s steps took each strategy, and what it took each to cost at the first, ms. */
   chosen: Partial<Record<FixedStrategy, number>>;
+  estimates: Estimates | null;
+  /** Device ms of the arms that could be the best, and of what `auto` took: all rounds, those after the others included. */
+  finalMs: Partial<Record<Arm, number[]>>;
 }
 
 export interface ArmOptions {
@@ -161,16 +172,29 @@ export interface ArmOptions {
   /** About how long one submit takes, ms: sets how many steps share it. */
   budgetMs: number;
   random: () => number;
+  /** About how long the arms that could be the best go on, by device time alone. Default 0: not at all. */
+  finalMs?: number;
 }
 
 /** At most so many steps share a submit, so many are timed by wall; a set that is used more often is not cut. */
 const STEPS = { device: 16, wall: 3 };
+/** What is behind the best by this after the first rounds is not in the final. */
+const BEHIND = 1.35;
+/** Rounds of the final: at least so many, whatever they take, and at most. */
+const FINAL_ROUNDS = { least: 10, most: 40 };
 
 /** Times arms that take turns in shuffled order, after two runs each that compile and that show how long a step takes. */
 export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<ArmTimes> {
-  const { chain, repeats, budgetMs, random } = options;
-  const times: ArmTimes = { steps: {}, deviceMs: {}, wallMs: {}, skipped: {}, chosen: {} };
-  bench.chosen = {};
+  const { chain, repeats, budgetMs, random, finalMs = 0 } = options;
+  const times: ArmTimes = {
+    steps: {},
+    deviceMs: {},
+    wallMs: {},
+    skipped: {},
+    chosen: {},
+    estimates: null,
+    finalMs: {},
+  };
   const arms: { arm: Arm; reuse: number; sets: number; device: number[]; wall: number[] }[] = [];
   for (const arm of options.arms) {
     try {
@@ -191,14 +215,38 @@ export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<
       times.skipped[arm] = error.message;
     }
   }
+  // From here on, warm.
+  bench.chosen = {};
   for (let r = 0; r < repeats; r++) {
     for (const { arm, reuse, sets, device, wall } of shuffle([...arms], random)) {
       device.push(await bench.deviceMs(arm, chain(sets, arm)));
       wall.push(await bench.wallMs(arm, chain(Math.min(sets, Math.ceil(STEPS.wall / reuse)), arm)));
     }
   }
-  times.chosen = bench.chosen;
+  times.chosen = { ...bench.chosen };
+  times.estimates = bench.estimates;
+  const medians = Object.fromEntries(arms.map(({ arm, device }) => [arm, statsOf(device).median]));
+  const best = medians[fastestOf(medians, FIXED)];
+  const took = takenBy(times.chosen);
+  const finalists = arms.filter(
+    ({ arm }) => arm === took || (FIXED.includes(arm) && medians[arm] <= BEHIND * best),
+  );
+  for (const { arm, device } of finalists) times.finalMs[arm] = [...device];
+  // One alone has nobody to be compared with.
+  const rounds = finalMs > 0 && finalists.length > 1 ? FINAL_ROUNDS : { least: 0, most: 0 };
+  const started = performance.now();
+  for (let r = 0; r < rounds.most; r++) {
+    if (r >= rounds.least && performance.now() - started > finalMs) break;
+    for (const { arm, sets } of shuffle([...finalists], random))
+      times.finalMs[arm]?.push(await bench.deviceMs(arm, chain(sets, arm)));
+  }
   return times;
+}
+
+/** The arm that shows what `auto` costs: the one strategy that it took at all steps, whose times are there anyway; else its own. */
+export function takenBy(chosen: ArmTimes['chosen']): Arm | undefined {
+  const strategies = Object.keys(chosen) as FixedStrategy[];
+  return strategies.length > 1 ? 'auto' : strategies[0];
 }
 
 /** The arm with the least device time, by median, of those that ran. */

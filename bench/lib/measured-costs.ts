@@ -1,23 +1,27 @@
-import type { StoredDtype } from '../../src/gpu/layout.js';
 import { type Costs, setTuning, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
-import { measureCosts } from '../../src/tune/costs.js';
+import { type CostShape, measureCosts } from '../../src/tune/costs.js';
 
 /** Gives `auto` the costs of this adapter, measured in this run, as `pairslab autotune` would; variants stay as they are. */
 export class MeasuredCosts {
   private readonly device: GPUDevice;
   private readonly before: Tuning | null;
-  private readonly costs = new Map<StoredDtype, Costs>();
+  private readonly costs = new Map<string, Costs>();
 
   constructor(device: GPUDevice) {
     this.device = device;
     this.before = tuningOf(device);
   }
 
-  /** Once a dtype; about two seconds on a software adapter. */
-  async measure(dtype: StoredDtype): Promise<void> {
-    if (this.costs.has(dtype)) return;
-    this.costs.set(dtype, await measureCosts(this.device, dtype));
-    setTuning(this.device, { entries: this.before?.entries ?? [], costs: [...this.costs.values()] });
+  /** Once a shape and dtype; four to six seconds on lavapipe. @returns what was measured. */
+  async measure({ hidden, rows, dtype }: CostShape): Promise<Costs> {
+    const key = `${hidden} ${rows} ${dtype}`;
+    let found = this.costs.get(key);
+    if (!found) {
+      found = await measureCosts(this.device, { hidden, rows, dtype });
+      this.costs.set(key, found);
+      setTuning(this.device, { entries: this.before?.entries ?? [], costs: [...this.costs.values()] });
+    }
+    return found;
   }
 
   restore(): void {

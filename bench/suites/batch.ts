@@ -3,7 +3,7 @@ import { type Arm, type ArmTimes, LayerBench, timeArms } from '../lib/arms.js';
 import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
-import { MaskRing } from '../lib/masks.js';
+import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
 import { deviceTimer } from '../../src/tune/timer.js';

@@ -16,7 +16,7 @@ import {
   SHAPES,
   shapeOf,
 } from '../lib/layers.js';
-import { MaskRing } from '../lib/masks.js';
+import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, SuiteOutcome } from '../lib/report.js';
 import { deviceTimer } from '../../src/tune/timer.js';
 

@@ -1,10 +1,19 @@
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import { type Arm, type ArmTimes, FIXED, fastestOf, LayerBench, timeArms, type Writes } from '../lib/arms.js';
+import {
+  type Arm,
+  type ArmTimes,
+  FIXED,
+  fastestOf,
+  LayerBench,
+  takenBy,
+  timeArms,
+  type Writes,
+} from '../lib/arms.js';
 import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { MeasuredCosts } from '../lib/measured-costs.js';
-import { MaskRing } from '../lib/masks.js';
+import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
@@ -67,7 +76,7 @@ export async function mlpSuite(context: BenchContext): Promise<SuiteOutcome> {
       const capacity = Math.max(...group.map(activeOf));
       const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
       const layer = new Lazy(async () => {
-        await costs.measure(dtype);
+        await costs.measure({ ...shape, dtype });
         return new Layer(await makeLayer(device, shape, dtype, capacity), timer);
       });
       for (const one of group) {
@@ -85,9 +94,14 @@ export async function mlpSuite(context: BenchContext): Promise<SuiteOutcome> {
         }
         const rows = rowsOf(one, kept);
         results.push(...rows);
-        regret = Math.max(regret ?? Number.NEGATIVE_INFINITY, summarise(one, kept, rows, summary) ?? -1);
+        summarise(one, rows, summary);
+        const judged = judge(kept.times);
+        if (judged) regret = Math.max(regret ?? 0, judged.regret.median);
         context.log(
-          `${name}: ms ${rows.map((row) => `${row.strategy} ${row.deviceMs.median.toFixed(2)}`).join(', ')}`,
+          `${name}: ms ${rows.map((row) => `${row.strategy} ${row.deviceMs.median.toFixed(2)}`).join(', ')}` +
+            (judged
+              ? `; auto ${judged.took}, behind ${judged.best} by ${percent(judged.regret.median)}`
+              : ''),
         );
       }
       await layer.destroy();
@@ -132,6 +146,7 @@ async function measure(
       repeats: context.full ? 15 : context.quick ? 3 : 5,
       budgetMs: context.quick ? 40 : 80,
       random: randomSource(m + one.reuse),
+      finalMs: context.quick ? 0 : 3000,
     });
     const writes = times.deviceMs.paired ? await bench.updateMs('paired', ring.take(4)) : null;
     return { times, writes };
@@ -171,40 +186,52 @@ function rowsOf(one: Case, { times, read, writes, rowBytes }: Measured) {
       readCeilingAfter: read.after,
       readCeiling: read.median,
       speedupOverDense: times.deviceMs.dense && ratioOf(times.deviceMs.dense, values),
+      ...(strategy === 'auto' ? { auto: judge(times) } : {}),
     };
   });
 }
 
-/** Adds the case's figures to the summary. @returns how far `auto` is behind the best strategy, time ratio - 1. */
-function summarise(
-  one: Case,
-  { times }: Measured,
-  rows: ReturnType<typeof rowsOf>,
-  summary: Record<string, number>,
-): number | null {
-  const medians = Object.fromEntries(rows.map((row) => [row.strategy, row.deviceMs.median]));
-  const best = fastestOf(medians, FIXED);
+/**
+ * How good `auto` was: the time of what it took over that of the best of the four, less 1, pair by pair over all rounds
+ * (`regret`, device time), and its own wall time, choosing included, over that of the fastest by wall (`wallRegret`).
+ */
+function judge({ chosen, estimates, finalMs, wallMs }: ArmTimes) {
+  const took = takenBy(chosen);
+  const mine = took && finalMs[took];
+  if (!mine) return null;
+  const best = fastestOf(mediansOf(finalMs), FIXED);
+  const wallBest = fastestOf(mediansOf(wallMs), FIXED);
+  const behind = (a: readonly number[], b: readonly number[]) => statsOf(a.map((ms, i) => ms / b[i] - 1));
+  return {
+    chosen,
+    took,
+    best,
+    regret: behind(mine, finalMs[best] as number[]),
+    wallBest,
+    wallRegret: behind(wallMs.auto as number[], wallMs[wallBest] as number[]),
+    estimates,
+  };
+}
+
+const mediansOf = (times: Partial<Record<Arm, number[]>>): Partial<Record<Arm, number>> =>
+  Object.fromEntries(Object.entries(times).map(([arm, values]) => [arm, statsOf(values).median]));
+
+const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+
+/** Adds the case's figures to the summary. */
+function summarise(one: Case, rows: ReturnType<typeof rowsOf>, summary: Record<string, number>): void {
   const { shape, dtype, density, writes, reuse } = one;
-  if (reuse === 1 && (writes === 1 || density === 100)) {
-    const prefix = `mlp.${shape.name}.d${density}${dtype === 'f32' ? '' : `.${dtype}`}`;
-    const sparse = fastestOf(
-      medians,
-      FIXED.filter((arm) => arm !== 'dense'),
-    );
-    summary[`${prefix}.read_fraction`] = rows.find((row) => row.strategy === best)?.readFraction as number;
-    const speedup = rows.find((row) => row.strategy === sparse)?.speedupOverDense;
-    if (speedup) summary[`${prefix}.speedup_vs_dense`] = speedup.median;
-  }
-  // What `auto` takes runs as if it had been asked for, so its regret is that of the strategies it took: its own time
-  // (in the results) would add the noise of one more arm to every case, of which the worst counts.
-  const steps = Object.values(times.chosen).reduce((sum, n) => sum + n, 0);
-  let regret = 0;
-  for (const [strategy, n] of Object.entries(times.chosen)) {
-    const took = times.deviceMs[strategy as Arm];
-    if (!took) return null;
-    regret += (n / steps) * (ratioOf(took, times.deviceMs[best] as number[]).median - 1);
-  }
-  return steps > 0 ? regret : null;
+  if (reuse !== 1 || (writes !== 1 && density !== 100)) return;
+  const medians = Object.fromEntries(rows.map((row) => [row.strategy, row.deviceMs.median]));
+  const prefix = `mlp.${shape.name}.d${density}${dtype === 'f32' ? '' : `.${dtype}`}`;
+  const best = fastestOf(medians, FIXED);
+  const sparse = fastestOf(
+    medians,
+    FIXED.filter((arm) => arm !== 'dense'),
+  );
+  summary[`${prefix}.read_fraction`] = rows.find((row) => row.strategy === best)?.readFraction as number;
+  const speedup = rows.find((row) => row.strategy === sparse)?.speedupOverDense;
+  if (speedup) summary[`${prefix}.speedup_vs_dense`] = speedup.median;
 }
 
 /** Cases in runs of one layer, which is uploaded once for all of them. */

@@ -3,7 +3,7 @@ import { type Arm, type ArmTimes, FIXED, fastestOf, LayerBench, timeArms } from 
 import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
-import type { Chain } from '../lib/masks.js';
+import type { Chain } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
 import { deviceTimer } from '../../src/tune/timer.js';

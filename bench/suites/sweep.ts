@@ -5,7 +5,7 @@ import { isLimit } from '../lib/arms.js';
 import { Ceilings } from '../../src/tune/ceilings.js';
 import { hostBytes, memoryShortage, weights } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
-import { type Chain, MaskRing } from '../lib/masks.js';
+import { type Chain, MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';

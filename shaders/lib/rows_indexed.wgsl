@@ -8,4 +8,3 @@ fn rows_at(i: u32) -> u32 {
 }
 fn rows_out(i: u32) -> u32 { return i; }
 fn rows_id(i: u32) -> u32 { return row_list[4u + i]; }
-fn rows_keep(id: u32) -> bool { return true; }

@@ -30,6 +30,11 @@ export class Readback {
     this.buffer = createBuffer(device, 'readback', roundUp(bytes, 16), Usage.MAP_READ | Usage.COPY_DST);
   }
 
+  /** GPU bytes held. */
+  get bytes(): number {
+    return this.buffer.size;
+  }
+
   encodeCopy(
     encoder: GPUCommandEncoder,
     source: GPUBuffer,

@@ -38,7 +38,7 @@ export class Regions {
   }
 
   /** @throws OptionError when every region was written since the last `submitted()`. */
-  write(words: Uint32Array<ArrayBuffer>, length = words.length): Region {
+  check(): void {
     if (this.pending === this.regions.length) {
       throw new OptionError(
         `${this.pending} steps were encoded and none reported as submitted: call submitted() after the submit, ` +
@@ -46,6 +46,11 @@ export class Regions {
         { pendingUpdates: this.regions.length },
       );
     }
+  }
+
+  /** @throws OptionError as `check`. */
+  write(words: Uint32Array<ArrayBuffer>, length = words.length): Region {
+    this.check();
     this.pending++;
     this.next = (this.next + 1) % this.regions.length;
     const region = this.regions[this.next];

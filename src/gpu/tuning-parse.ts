@@ -1,12 +1,16 @@
 /** A saved tuning comes from a disk or a page's storage, so it may be anything: every field is checked. */
 import { TuningError } from '../errors.js';
 import { STORED_DTYPES, type StoredDtype } from './layout.js';
-import type { Costs, MeasuredEntry, TunedEntry, Tuning } from './tuning.js';
+import type { CopyCosts, Costs, MeasuredEntry, Rates, ReadCosts, TunedEntry, Tuning } from './tuning.js';
 
 /** Entries a tuning has at most; the oldest give way. */
 export const MOST_ENTRIES = 1000;
 const MOST_FIELDS = 16;
-const MOST_COSTS = 16;
+/** Costs a tuning has at most. */
+export const MOST_COSTS = 32;
+const MOST_POINTS = 16;
+/** Of the file: 1 had costs of another form. */
+const FORMAT = 2;
 const NAME = /^[A-Za-z_]\w{0,40}$/;
 const WORD = /^[\w.-]{1,40}$/;
 
@@ -17,7 +21,7 @@ const WORD = /^[\w.-]{1,40}$/;
  */
 export function parseTuning(json: unknown): Tuning & { readonly entries: readonly MeasuredEntry[] } {
   const file = object(json, 'the tuning');
-  if (field(file, 'format') !== 1) fail('format', field(file, 'format'), '1');
+  if (field(file, 'format') !== FORMAT) fail('format', field(file, 'format'), String(FORMAT));
   const entries = list(field(file, 'entries'), 'entries', MOST_ENTRIES).map((entry, i) =>
     parseEntry(entry, `entries[${i}]`),
   );
@@ -33,7 +37,7 @@ export function parseTuning(json: unknown): Tuning & { readonly entries: readonl
 /** As it is saved. */
 export function serializeTuning(tuning: Tuning, key: string): object {
   const { entries, costs } = tuning;
-  return { format: 1, key, entries, ...(costs ? { costs } : {}) };
+  return { format: FORMAT, key, entries, ...(costs ? { costs } : {}) };
 }
 
 function parseEntry(json: unknown, at: string): MeasuredEntry {
@@ -76,24 +80,54 @@ function parseVariant(json: unknown, at: string): TunedEntry['variant'] {
 
 function parseCosts(json: unknown, at: string): Costs {
   const costs = object(json, at);
-  const numbers = <N extends string>(name: string, names: readonly N[]): Record<N, number> => {
-    const of = object(field(costs, name), `${at}.${name}`);
-    return Object.fromEntries(names.map((n) => [n, positive(field(of, n), `${at}.${name}.${n}`)])) as Record<
-      N,
-      number
-    >;
+  const part = (name: string) => object(field(costs, name), `${at}.${name}`);
+  const size = (name: string): number => {
+    const value = field(costs, name);
+    return Number.isSafeInteger(value) && Number(value) >= 1
+      ? (value as number)
+      : fail(`${at}.${name}`, value, 'an integer of 1 or more');
   };
-  const ways = ['dense', 'indexed', 'packed'] as const;
-  const copies = ['each', 'gigabyte'] as const;
   return {
     dtype: dtypeOf(field(costs, 'dtype'), `${at}.dtype`),
-    launch: positive(field(costs, 'launch'), `${at}.launch`),
+    rowBytes: size('rowBytes'),
+    rows: size('rows'),
     wait: positive(field(costs, 'wait'), `${at}.wait`),
-    read: numbers('read', ways),
-    readBatched: numbers('readBatched', ways),
-    move: numbers('move', copies),
-    select: numbers('select', copies),
+    read: parseReads(part('read'), `${at}.read`),
+    readBatched: parseReads(part('readBatched'), `${at}.readBatched`),
+    move: parseCopies(part('move'), `${at}.move`),
+    select: parseCopies(part('select'), `${at}.select`),
   };
+}
+
+function parseReads(from: Fields, at: string): ReadCosts {
+  const rates = (name: string) => parseRates(field(from, name), `${at}.${name}`);
+  return {
+    launch: positive(field(from, 'launch'), `${at}.launch`),
+    dense: rates('dense'),
+    indexed: rates('indexed'),
+    again: rates('again'),
+    packed: rates('packed'),
+  };
+}
+
+function parseCopies(from: Fields, at: string): CopyCosts {
+  return {
+    launch: positive(field(from, 'launch'), `${at}.launch`),
+    rates: parseRates(field(from, 'rates'), `${at}.rates`),
+  };
+}
+
+function parseRates(json: unknown, at: string): Rates {
+  const points = list(json, at, MOST_POINTS).map((point, i) => {
+    const here = `${at}[${i}]`;
+    const pair = list(point, here, 2);
+    if (pair.length !== 2) fail(here, point, 'a share and a rate');
+    return [positive(pair[0], here), positive(pair[1], here)] as const;
+  });
+  if (points.length === 0) fail(at, json, 'a list of at least one point');
+  const unsorted = points.findIndex(([share], i) => i > 0 && share <= points[i - 1][0]);
+  if (unsorted >= 0) fail(`${at}[${unsorted}]`, points[unsorted], 'a share above the one before');
+  return points;
 }
 
 function dtypeOf(value: unknown, at: string): StoredDtype {

@@ -23,33 +23,51 @@ export interface MeasuredEntry extends TunedEntry {
   readonly speedup: number;
 }
 
-/** Milliseconds per gigabyte of weights, by how rows are reached. */
+/**
+ * Milliseconds per gigabyte at shares of a layer's rows, shares ascending: between two points on a straight line, beyond
+ * the ends as at the end.
+ */
+export type Rates = readonly (readonly [share: number, rate: number])[];
+
+/** What it costs to multiply with rows, by how they are reached. */
 export interface ReadCosts {
-  readonly dense: number;
-  readonly indexed: number;
-  readonly packed: number;
+  /** A step's dispatches together, in milliseconds, when there is hardly a row to read. */
+  readonly launch: number;
+  readonly dense: Rates;
+  /** Rows of a list, here and there, that no step before has just read. */
+  readonly indexed: Rates;
+  /** The same for rows that the step before has read, and that a cache may still hold. */
+  readonly again: Rates;
+  readonly packed: Rates;
 }
 
-/** What a step's parts cost on one adapter, for rows stored as one dtype. Times in milliseconds of device time. */
+/** What it costs to write rows to a slab: the dispatch in milliseconds, and bytes written. */
+export interface CopyCosts {
+  readonly launch: number;
+  readonly rates: Rates;
+}
+
+/** What a step's parts cost on one adapter, for rows like those they were measured on. Milliseconds of device time. */
 export interface Costs {
   readonly dtype: StoredDtype;
-  /** One more dispatch in a pass. */
-  readonly launch: number;
+  /** What they were measured on: bytes of a row, all fields together, and rows. */
+  readonly rowBytes: number;
+  readonly rows: number;
   /** A submit that is waited for, wall time: what a mask costs that has to come to the CPU. */
   readonly wait: number;
-  /** Per gigabyte of weights for one token, and for a tile of eight. */
+  /** For one token, and for a tile of eight. */
   readonly read: ReadCosts;
   readonly readBatched: ReadCosts;
-  /** One move of a plan, and a gigabyte of rows moved (bytes written). */
-  readonly move: { readonly each: number; readonly gigabyte: number };
-  /** One row of a gather by ids, and a gigabyte of rows gathered (bytes written). */
-  readonly select: { readonly each: number; readonly gigabyte: number };
+  /** The moves of a plan. */
+  readonly move: CopyCosts;
+  /** A gather by ids. */
+  readonly select: CopyCosts;
 }
 
 /** What was found out about a device. */
 export interface Tuning {
   readonly entries: readonly TunedEntry[];
-  /** What the parts of a step cost, by dtype; see mlp/cost-model. */
+  /** What the parts of a step cost, by dtype and shape; see mlp/cost-model. */
   readonly costs?: readonly Costs[];
 }
 
@@ -70,9 +88,19 @@ export function tuningOf(device: GPUDevice): Tuning | null {
   return tunings.get(device) ?? null;
 }
 
-/** The costs measured on `device` for rows stored as `dtype`, if they were. */
-export function measuredCosts(device: GPUDevice, dtype: StoredDtype): Costs | undefined {
-  return tuningOf(device)?.costs?.find((costs) => costs.dtype === dtype);
+/** The costs measured on `device` for rows stored as `dtype` in a layer like this one: of several, the nearest in size. */
+export function measuredCosts(
+  device: GPUDevice,
+  dtype: StoredDtype,
+  { rowBytes, rows }: Pick<Costs, 'rowBytes' | 'rows'>,
+): Costs | undefined {
+  const far = (costs: Costs) =>
+    Math.abs(Math.log2(costs.rowBytes / rowBytes)) + Math.abs(Math.log2(costs.rows / rows));
+  let best: Costs | undefined;
+  for (const costs of tuningOf(device)?.costs ?? []) {
+    if (costs.dtype === dtype && (!best || far(costs) < far(best))) best = costs;
+  }
+  return best;
 }
 
 /**

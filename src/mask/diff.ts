@@ -37,3 +37,13 @@ export function diff(oldMask: Bitmask, newMask: Bitmask): Diff {
   }
   return { added, removed };
 }
+
+/** How many rows are in `newMask` and not in `oldMask`. @throws ShapeError when the sizes differ. */
+export function countAdded(oldMask: Bitmask, newMask: Bitmask): number {
+  checkSameSize(oldMask, newMask);
+  const before = oldMask.words;
+  const after = newMask.words;
+  let added = 0;
+  for (let w = 0; w < before.length; w++) added += popcount32(after[w] & ~before[w]);
+  return added;
+}

@@ -2,14 +2,14 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
-import { down, type RowsMode, sumPartials } from './kernels.js';
+import { type DownMode, down, sumPartials } from './kernels.js';
 import { type NextNorm, type RowOpRun, type StoredRows, sameBuffers } from './row-op.js';
 import { type DownVariant, downVariant, sumsBatch, sumsVectors, unitsOf } from './variants.js';
 
 export interface DownOptions {
   rows: StoredRows;
   /** `segments`: the list that gate_up_active leaves, in segments of so many rows. One shard, batch 1. */
-  mode: Exclude<RowsMode, 'masked'>;
+  mode: DownMode;
   segment?: number;
   /** Columns of the output, hidden. */
   columns: number;

@@ -22,6 +22,8 @@ import finishAdd from '../../shaders/lib/finish_add.wgsl';
 import finishPartials from '../../shaders/lib/finish_partials.wgsl';
 import finishResidual from '../../shaders/lib/finish_residual.wgsl';
 import finishStore from '../../shaders/lib/finish_store.wgsl';
+import keepAll from '../../shaders/lib/keep_all.wgsl';
+import keepMasked from '../../shaders/lib/keep_masked.wgsl';
 import normNone from '../../shaders/lib/norm_none.wgsl';
 import normRms from '../../shaders/lib/norm_rms.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
@@ -37,7 +39,6 @@ import quads8 from '../../shaders/lib/quads_8.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
-import rowsMasked from '../../shaders/lib/rows_masked.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
 import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
@@ -111,10 +112,15 @@ const sums: Readonly<Record<Sums, string>> = {
   '8x1': sums8x1,
 };
 const rows = {
-  dense: rowsDense + spansRun,
-  masked: rowsMasked + spansRun,
-  packed: rowsPacked + spansRun,
-  indexed: rowsIndexed + spansRun,
+  dense: rowsDense + keepAll + spansRun,
+  packed: rowsPacked + keepAll + spansRun,
+  indexed: rowsIndexed + keepAll + spansRun,
+};
+/** The same under the masks of the batch's elements: of all rows (the dense baseline), or of a list with the rows of any. */
+const masked = {
+  masked: rowsDense + keepMasked + spansRun,
+  packed_masked: rowsPacked + keepMasked + spansRun,
+  indexed_masked: rowsIndexed + keepMasked + spansRun,
 };
 const bias = { none: biasNone, row: biasRow };
 const activation = {
@@ -127,11 +133,25 @@ const activation = {
   fatrelu: actFatrelu,
 };
 
-/** How a kernel reaches its rows; `segments` is down's alone. */
-export type RowsMode = keyof typeof rows | 'segments';
+/** How a kernel reaches its rows. */
+export type RowsMode = keyof typeof rows;
+/** Down can take them from the list that gate_up_active leaves, too. */
+export type DownMode = RowsMode | 'segments';
+/** Ways that a row kernel has besides, and that down has no need of: what it reads is zero where a mask says so. */
+export type MaskedMode = keyof typeof masked;
 
 const norm = { none: normNone, rms: normRms };
-const shared = { params, team, quads: rowQuads, x, dtype: rowDtype, tile, rows, bias, activation };
+const shared = {
+  params,
+  team,
+  quads: rowQuads,
+  x,
+  dtype: rowDtype,
+  tile,
+  rows: { ...rows, ...masked },
+  bias,
+  activation,
+};
 
 /** SUBGROUP: lanes of a subgroup at least; WebGPU promises four. */
 const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4 };

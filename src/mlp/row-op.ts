@@ -6,7 +6,7 @@ import type { Field, Shard } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
-import { gateUp, linear, type RowsMode } from './kernels.js';
+import { gateUp, linear, type MaskedMode, type RowsMode } from './kernels.js';
 import { type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
@@ -32,7 +32,7 @@ export interface NextNorm {
 export interface RowOpOptions {
   table?: KernelTable;
   rows: StoredRows;
-  mode: RowsMode;
+  mode: RowsMode | MaskedMode;
   /** Row biases, sharded like `rows`: f32, 4 values a row. */
   bias?: StoredRows;
   activation?: ActivationChoice;
@@ -63,7 +63,8 @@ export interface RowOpRun {
   out: GPUBuffer | Region;
   gate?: GPUBuffer;
   list?: GPUBuffer | Region;
-  mask?: GPUBuffer | Region;
+  /** lib/keep_masked.wgsl */
+  masks?: GPUBuffer | Region;
   /** Rows to cover: of a list at most so many. Dense ops cover their shards. */
   count: number;
   batch: number;
@@ -128,7 +129,7 @@ export class RowOp {
         out: run.out,
         gate: run.gate,
         row_list: run.list,
-        row_mask: run.mask,
+        row_masks: run.masks,
         residual: norm?.residual,
         scaled: next?.scaled,
         next_norm: next?.weight,
@@ -170,7 +171,7 @@ export function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
     a.out === b.out &&
     a.gate === b.gate &&
     a.list === b.list &&
-    a.mask === b.mask
+    a.masks === b.masks
   );
 }
 

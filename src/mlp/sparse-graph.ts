@@ -3,12 +3,14 @@ import type { Region } from '../gpu/regions.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import { gateUp, type RowsMode } from './kernels.js';
+import { gateUp, type MaskedMode, type RowsMode } from './kernels.js';
 import { RowOp, type RowOpOptions, type StoredRows } from './row-op.js';
 
 /** What a layer's ops are made for. */
 export interface SparseGraphOptions {
   mode: RowsMode;
+  /** Whether each element of the batch has a mask of its own among the rows, or all have one among all rows. */
+  masked: boolean;
   maxBatch: number;
   hidden: number;
   inputStride: number;
@@ -23,6 +25,12 @@ export interface SparseGraphOptions {
   capacity: number;
 }
 
+const MASKED: Readonly<Record<RowsMode, MaskedMode>> = {
+  dense: 'masked',
+  packed: 'packed_masked',
+  indexed: 'indexed_masked',
+};
+
 /** The two ops of a layer for one way of reaching rows, with the activations between them. */
 export class SparseGraph {
   private readonly memory: BufferGroup;
@@ -31,15 +39,27 @@ export class SparseGraph {
   private readonly a: GPUBuffer;
 
   constructor(device: GPUDevice, options: SparseGraphOptions) {
-    const { mode, maxBatch, hidden, inputStride, activation, compute, gated, first, down, bias, capacity } =
-      options;
+    const {
+      mode,
+      masked,
+      maxBatch,
+      hidden,
+      inputStride,
+      activation,
+      compute,
+      gated,
+      first,
+      down,
+      bias,
+      capacity,
+    } = options;
     this.memory = new BufferGroup(device);
     const batched = maxBatch > 1;
     const stride = roundUp(capacity, 4);
     this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
     const shared: RowOpOptions = {
       rows: first,
-      mode,
+      mode: masked ? MASKED[mode] : mode,
       bias,
       activation,
       compute,
@@ -53,7 +73,7 @@ export class SparseGraph {
     );
     this.down = new DownOp(this.memory, {
       rows: down,
-      mode: mode === 'masked' ? 'dense' : mode,
+      mode,
       columns: hidden,
       xStride: stride,
       outStride: hidden,
@@ -72,9 +92,9 @@ export class SparseGraph {
     count: number,
     batch: number,
     list?: GPUBuffer | Region,
-    mask?: Region,
+    masks?: Region,
   ): void {
-    this.first.encode(pass, { step, x, out: this.a, list, mask, count, batch });
+    this.first.encode(pass, { step, x, out: this.a, list, masks, count, batch });
     this.down.encode(pass, { step, x: this.a, out: y, list, count, batch });
   }
 

@@ -1,16 +1,19 @@
 import { OptionError, ShapeError } from '../errors.js';
-import { BufferGroup, roundUp, storageBuffer, upload, destroyBuffer } from '../gpu/buffers.js';
+import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { activationStride, type MatrixData, type StoredDtype } from '../gpu/layout.js';
-import { readBuffer } from '../gpu/readback.js';
 import { Regions } from '../gpu/regions.js';
+import { countAdded } from '../mask/diff.js';
 import { Bitmask } from '../mask/index.js';
+import { minimumWrites, type Transition } from '../plan/index.js';
 import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
 import { Slab, type SlabDtype, type SlabOptions, type UpdateStats } from '../slab/slab.js';
 import { loadTuningOnce } from '../gpu/tuning-store.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
 import { SparseGraph } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
-import { choose, decide, type Explanation, type StepShape } from './cost-model.js';
+import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
+import { batchRoom, ForwardBuffers } from './forward-buffers.js';
+import { MaskRegions, maskWords, type StepMask, type StepRows, stepRows } from './step-masks.js';
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
@@ -66,13 +69,25 @@ export interface EncodeStep {
   /** [batch, hidden] f32, rows `hidden` values apart. */
   y: GPUBuffer;
   batch?: number;
-  /** The rows to use, one mask for the whole batch. Default: all. */
-  mask?: Bitmask;
+  /**
+   * The rows to use: one mask for the whole batch, or one for each of its elements. Then the rows of any are read, and
+   * each element is computed with its own. Default: all.
+   */
+  mask?: StepMask;
   /** Default auto: the cheapest by the cost model; see `explain`. */
   strategy?: Strategy;
   /** How many steps will use this mask, this one included; `auto` shares a copy's cost among them. Default 1. */
   reuse?: number;
 }
+
+/** A strategy, and what it changes in the slab where that was worked out to choose it. */
+interface Choice {
+  strategy: FixedStrategy;
+  change?: Transition;
+}
+
+/** The layer that ran last on a device: only what that one read can be in a cache still. */
+const ranLast = new WeakMap<GPUDevice, SparseMLP>();
 
 /**
  * A sparse MLP whose mask comes from outside: y = down · (act(gate · x) · (up · x)) over the rows of a mask, by any
@@ -89,11 +104,15 @@ export class SparseMLP {
   private readonly compute: Compute;
   private readonly memory: BufferGroup;
   private readonly regions: Regions;
+  private readonly masks: MaskRegions;
   private readonly downBias: GPUBuffer;
   private readonly options: SparseMLPOptions;
   private readonly graphs = new Map<string, SparseGraph>();
   private readonly steps = new Map<number, GPUBuffer>();
   private readonly all: Bitmask;
+  private readonly forwards: ForwardBuffers;
+  /** The rows of the last step. */
+  private readonly last: Bitmask;
   private packed?: Slab;
 
   /**
@@ -142,9 +161,13 @@ export class SparseMLP {
     if (bias) fields.bias = { data: bias, cols: 4, storeAs: 'f32' };
     this.pool = DevicePool.from(device, fields, { dtype, maxShardBytes, label });
     this.all = Bitmask.full(this.pool.rows);
+    this.last = Bitmask.empty(this.pool.rows);
+    this.forwards = new ForwardBuffers(device, hidden, this.inputStride);
     this.memory = new BufferGroup(device);
     try {
-      this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, options.pendingUpdates ?? 4);
+      const pending = options.pendingUpdates ?? 4;
+      this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, pending);
+      this.masks = new MaskRegions(this.memory, pending);
       this.downBias = this.memory.storage('down bias', roundUp(hidden, 4) * 4);
     } catch (error) {
       this.memory.destroy();
@@ -163,15 +186,16 @@ export class SparseMLP {
     return this.packed;
   }
 
-  /** GPU bytes held: pool, slab, scratch. */
+  /** GPU bytes held: pool, slab, scratch, and what `forward` keeps. */
   get bytes(): number {
-    let bytes = this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0);
+    let bytes = this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0) + this.forwards.bytes;
     for (const graph of this.graphs.values()) bytes += graph.bytes;
     return bytes;
   }
 
   /**
-   * y = mlp(x) for x of [batch, hidden] values, in one submit and one readback.
+   * y = mlp(x) for x of [batch, hidden] values, in one submit and one readback. Calls may run at once; the buffers they
+   * use are kept for later ones.
    * @throws ShapeError when x is not whole rows; what `encode` throws.
    */
   async forward(
@@ -184,24 +208,14 @@ export class SparseMLP {
         length: x.length,
       });
     }
-    const { device, hidden, inputStride } = this;
-    const padded = new Float32Array(roundUp(batch, BATCH_TILE) * inputStride);
-    for (let b = 0; b < batch; b++) padded.set(x.subarray(b * hidden, (b + 1) * hidden), b * inputStride);
-    const xBuffer = storageBuffer(device, 'mlp x', padded.byteLength);
-    const y = storageBuffer(device, 'mlp y', batch * hidden * 4);
-    try {
-      upload(device, xBuffer, 0, padded);
-      const encoder = device.createCommandEncoder({ label: 'pairslab mlp' });
-      const pass = encoder.beginComputePass({ label: 'pairslab mlp' });
-      this.encode(pass, { ...step, x: xBuffer, y, batch });
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-      this.submitted();
-      return new Float32Array(await readBuffer(device, y, 0, batch * hidden * 4));
-    } finally {
-      destroyBuffer(device, xBuffer);
-      destroyBuffer(device, y);
-    }
+    return this.forwards.run(
+      x,
+      batch,
+      (pass, xBuffer, y) => {
+        this.encode(pass, { ...step, x: xBuffer, y, batch });
+      },
+      () => this.submitted(),
+    );
   }
 
   /**
@@ -211,78 +225,98 @@ export class SparseMLP {
    * recorded or changed then.
    */
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
-    const { x, y, batch = 1, mask } = step;
+    const { x, y, batch = 1 } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
     this.checkBuffers(x, y, batch);
-    if (mask) this.checkMask(mask);
-    const strategy =
-      asked === 'auto'
-        ? choose(this.device, this.dtype, this.shapeOf({ mask, batch, reuse: step.reuse })).strategy
-        : asked;
+    const rows = stepRows(step.mask, batch, this.all);
+    const { union, each } = rows;
+    const { strategy, change }: Choice =
+      asked === 'auto' ? this.choose(rows, batch, step.reuse) : { strategy: asked };
     const uniform = this.stepBuffer(batch);
     if (strategy === 'dense') {
-      const region = mask ? this.regions.write(Uint32Array.from(mask.words)) : undefined;
-      this.graph(mask ? 'masked' : 'dense', batch).encode(
-        pass,
-        uniform,
-        x,
-        y,
-        this.pool.rows,
-        batch,
-        undefined,
-        region,
-      );
+      // One mask for all is read here too: the rows it leaves out are computed and set to zero.
+      const masks = each ? this.masks.write(rows) : step.mask && this.regions.write(maskWords(rows));
+      const graph = this.graph('dense', masks !== undefined, batch);
+      graph.encode(pass, uniform, x, y, this.pool.rows, batch, undefined, masks);
+      this.ran(union);
       return null;
     }
-    const rows = mask ?? this.all;
     if (strategy === 'indexed') {
-      const ids = rows.ids();
+      const ids = union.ids();
       const list = new Uint32Array(4 + ids.length);
       list[0] = ids.length;
       list.set(ids, 4);
-      this.graph('indexed', batch).encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list));
+      const masks = each && this.masks.write(rows);
+      const graph = this.graph('indexed', masks !== undefined, batch);
+      graph.encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list), masks);
+      this.ran(union);
       return null;
     }
-    const stats = this.slab.encodeUpdate(pass, rows, { strategy });
-    this.graph('packed', batch).encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList);
+    // What can be refused comes before the slab changes.
+    if (each) this.masks.check(rows);
+    const stats = this.slab.encodeUpdate(pass, union, { strategy }, change);
+    const masks = each && this.masks.write(rows);
+    const graph = this.graph('packed', masks !== undefined, batch);
+    graph.encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList, masks);
+    this.ran(union);
     return stats;
   }
 
   /**
    * What a step would cost by each strategy, which one `auto` takes, and why. A packed step is charged for the rows that
-   * the slab, as it is now, does not hold yet.
-   * @throws ShapeError for a mask of other than N rows; OptionError for a reuse below 1.
+   * the slab, as it is now, does not hold yet; rows that the last step used, if this layer was the last to run on the
+   * device, are taken to be in a cache as far as one holds them.
+   * @throws ShapeError for a mask of other than N rows, or as many masks as the batch has not; OptionError for a reuse
+   * below 1.
    */
   explain(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'> = {}): Explanation {
-    return decide(this.device, this.dtype, this.shapeOf(step));
+    const { mask, batch = 1, reuse } = step;
+    return decide(this.device, this.dtype, this.stepOf(stepRows(mask, batch, this.all), batch, reuse).shape);
   }
 
   private get dtype(): StoredDtype {
     return this.pool.field('down').dtype;
   }
 
-  private shapeOf(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'>): StepShape {
-    const { pool, packed, options } = this;
-    const { mask = this.all, batch = 1, reuse = 1 } = step;
-    this.checkMask(mask);
+  private choose(rows: StepRows, batch: number, reuse?: number): Choice {
+    const { shape, change } = this.stepOf(rows, batch, reuse);
+    return { strategy: choose(this.device, this.dtype, shape).strategy, change };
+  }
+
+  /** What a step is to the cost model, and what it would change in the slab, where there is one that it fits. */
+  private stepOf(
+    { union: mask }: StepRows,
+    batch: number,
+    reuse = 1,
+  ): { shape: StepShape; change: Transition | undefined } {
+    const { pool, packed, options, last, device } = this;
     if (!(reuse >= 1)) throw new OptionError(`reuse must be 1 or more; it is ${reuse}.`, { reuse });
     const active = mask.count();
-    return {
+    const change = packed?.changeTo(mask) ?? undefined;
+    const shape: StepShape = {
       rows: pool.rows,
       active,
-      writes: packed ? packed.writesFor(mask) : active,
+      writes: change ? minimumWrites(change) : active,
       rowBytes: pool.rowBytes,
       slabRowBytes: packed?.rowBytes ?? pool.rowBytes,
       batch,
       reuse,
+      fresh: ranLast.get(device) === this ? countAdded(last, mask) : active,
       // More rows than the slab has slots cannot be packed at all.
       fits: active <= (options.capacity ?? pool.rows),
     };
+    return { shape, change };
+  }
+
+  private ran(rows: Bitmask): void {
+    this.last.words.set(rows.words);
+    ranLast.set(this.device, this);
   }
 
   /** Tells the layer that what was encoded has been submitted. */
   submitted(): void {
     this.regions.submitted();
+    this.masks.submitted();
     this.packed?.submitted();
   }
 
@@ -290,14 +324,9 @@ export class SparseMLP {
     for (const graph of this.graphs.values()) graph.destroy();
     this.graphs.clear();
     this.packed?.destroy();
+    this.forwards.destroy();
     this.memory.destroy();
     this.pool.destroy();
-  }
-
-  private checkMask({ size }: Bitmask): void {
-    const { rows } = this.pool;
-    if (size !== rows)
-      throw new ShapeError(`the mask has ${size} rows; the layer has ${rows}.`, { size, rows });
   }
 
   private checkBuffers(x: GPUBuffer, y: GPUBuffer, batch: number): void {
@@ -323,10 +352,10 @@ export class SparseMLP {
     return buffer;
   }
 
-  /** Graphs are made per way of reaching rows and per power of two of the batch. */
-  private graph(mode: RowsMode, batch: number): SparseGraph {
-    const maxBatch = batch === 1 ? 1 : Math.max(BATCH_TILE, 2 ** Math.ceil(Math.log2(batch)));
-    const key = `${mode} ${maxBatch}`;
+  /** Graphs are made per way of reaching rows, with masks or without, and per power of two of the batch. */
+  private graph(mode: RowsMode, masked: boolean, batch: number): SparseGraph {
+    const maxBatch = batchRoom(batch);
+    const key = `${mode} ${masked} ${maxBatch}`;
     let graph = this.graphs.get(key);
     if (!graph) {
       const { pool, hidden, inputStride, gated, activation, compute, downBias } = this;
@@ -334,6 +363,7 @@ export class SparseMLP {
         mode === 'packed' ? slabRows(this.slab, name) : pool.fields.get(name);
       graph = new SparseGraph(this.device, {
         mode,
+        masked,
         maxBatch,
         hidden,
         inputStride,

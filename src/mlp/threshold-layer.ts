@@ -9,7 +9,7 @@ import type { ActivationChoice } from './activation.js';
 import { ActiveOp, canFuse } from './active-op.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import type { RowsMode } from './kernels.js';
+import type { DownMode, RowsMode } from './kernels.js';
 import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
 
 /** A gated layer whose mask is found by its own gate, which is computed for all rows. */
@@ -77,7 +77,7 @@ export class ThresholdLayer {
   private readonly scratch: LayerScratch;
   private readonly memory: BufferGroup;
   private readonly fused: boolean;
-  private readonly ways = new Map<RowsMode, Way>();
+  private readonly ways = new Map<DownMode, Way>();
   private gateOp?: RowOp;
   private masks?: { mask: GPUBuffer; kernel: Kernel; group: GPUBindGroup };
   private lists?: Lists;
@@ -158,7 +158,7 @@ export class ThresholdLayer {
 
   private encodeWay(
     pass: GPUComputePassEncoder,
-    mode: RowsMode,
+    mode: DownMode,
     run: LayerRun,
     count: number,
     list?: GPUBuffer,
@@ -171,7 +171,7 @@ export class ThresholdLayer {
     down.encode(pass, { step, x: a, out: y, list: active?.list ?? list, count, batch });
   }
 
-  private way(mode: RowsMode): Way {
+  private way(mode: DownMode): Way {
     let way = this.ways.get(mode);
     if (!way) {
       way = this.makeWay(mode);
@@ -180,7 +180,7 @@ export class ThresholdLayer {
     return way;
   }
 
-  private makeWay(mode: RowsMode): Way {
+  private makeWay(mode: DownMode): Way {
     const { gate, pool, slab, downBias, activation, compute, threshold, next } = this.parts;
     const { xStride, gateStride, hidden, maxBatch, partials, norm, a } = this.scratch;
     const batched = maxBatch > 1;
@@ -211,7 +211,8 @@ export class ThresholdLayer {
         ? undefined
         : new RowOp(this.memory, {
             rows: up,
-            mode,
+            // Segments come with what is fused.
+            mode: mode as RowsMode,
             bias,
             compute,
             put: 'gated',
@@ -223,7 +224,7 @@ export class ThresholdLayer {
           }),
       down: new DownOp(this.memory, {
         rows: packed('down') as StoredRows,
-        mode: mode as Exclude<RowsMode, 'masked'>,
+        mode,
         segment: active?.segment,
         columns: hidden,
         xStride: gateStride,

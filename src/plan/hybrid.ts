@@ -4,7 +4,7 @@ import { settings } from '../settings.js';
 import { tightPlan } from './plan.js';
 import { repackTo } from './repack.js';
 import type { SlotMap } from './slot-map.js';
-import { minimumWrites, type Transition, transition } from './transition.js';
+import { minimumWrites, stillTrue, type Transition, transition } from './transition.js';
 import type { Plan } from './types.js';
 
 /** How `hybridPlan` chooses. */
@@ -28,9 +28,16 @@ export interface HybridOptions {
  * from the next mask, so small changes add up until they are made. Never on the first update (an empty map), which
  * would leave nothing to compute with, and never for a mask that does not fit, which is refused.
  *
- * @throws OptionError when tau, rule or deferBelow has another value; CapacityError and ShapeError as `planUpdate`.
+ * @param known The transition to `mask`, if it was worked out already.
+ * @throws OptionError when tau, rule or deferBelow has another value; CapacityError and ShapeError as `planUpdate`;
+ *   StalePlanError when the map is no longer as `known` found it.
  */
-export function hybridPlan(map: SlotMap, mask: Bitmask, options: HybridOptions = {}): Plan {
+export function hybridPlan(
+  map: SlotMap,
+  mask: Bitmask,
+  options: HybridOptions = {},
+  known?: Transition,
+): Plan {
   const { rule = 'writes', deferBelow = 0 } = options;
   if (rule !== 'writes' && rule !== 'published') {
     throw new OptionError(`rule is '${String(rule)}'; it must be 'writes' or 'published'`, { rule });
@@ -41,7 +48,7 @@ export function hybridPlan(map: SlotMap, mask: Bitmask, options: HybridOptions =
   const tau = options.tau ?? settings().hybridTau ?? 1;
   if (!(tau >= 0 && tau <= 1)) throw new OptionError(`tau is ${tau}; it must be from 0 to 1`, { tau });
 
-  const change = transition(map, mask);
+  const change = known ? stillTrue(map, known) : transition(map, mask);
   const changed = change.added.length + change.removed.length;
   if (changed > 0 && changed < deferBelow && map.active > 0) return deferredPlan(map, change);
   const repack =

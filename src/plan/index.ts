@@ -4,4 +4,4 @@ export { publishedPlan } from './published.js';
 export { repackPlan } from './repack.js';
 export { SlotMap } from './slot-map.js';
 export { type Change, MOVE_FROM_SLAB, type Plan, StalePlanError } from './types.js';
-export { writesTo } from './transition.js';
+export { minimumWrites, type Transition, transition } from './transition.js';

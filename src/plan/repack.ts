@@ -1,6 +1,6 @@
 import type { Bitmask } from '../mask/index.js';
 import type { SlotMap } from './slot-map.js';
-import { planOf, type Transition, transition } from './transition.js';
+import { planOf, stillTrue, type Transition, transition } from './transition.js';
 import type { Plan } from './types.js';
 
 /**
@@ -8,10 +8,11 @@ import type { Plan } from './types.js';
  * less than `planUpdate`; it is for a copy that is faster when contiguous, or where the order of the rows matters.
  * Its m' moves run in any order. O(N / 32 + m'); the map is not changed.
  *
- * @throws CapacityError and ShapeError as `planUpdate`.
+ * @param known The transition to `mask`, if it was worked out already.
+ * @throws CapacityError and ShapeError as `planUpdate`; StalePlanError when the map is no longer as `known` found it.
  */
-export function repackPlan(map: SlotMap, mask: Bitmask): Plan {
-  return repackTo(map, mask, transition(map, mask));
+export function repackPlan(map: SlotMap, mask: Bitmask, known?: Transition): Plan {
+  return repackTo(map, mask, known ? stillTrue(map, known) : transition(map, mask));
 }
 
 /** `repackPlan` for a change that is known already. */

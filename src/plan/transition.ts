@@ -1,7 +1,7 @@
 import { CapacityError, ShapeError } from '../errors.js';
 import { type Bitmask, diff } from '../mask/index.js';
 import type { SlotMap } from './slot-map.js';
-import type { Change, Plan } from './types.js';
+import { type Change, type Plan, StalePlanError } from './types.js';
 
 /** What every planner starts from: a change that is known to fit. */
 export interface Transition extends Change {
@@ -9,6 +9,17 @@ export interface Transition extends Change {
   readonly active: number;
   /** Slots at or above m' whose row stays active, ascending: the survivors that have to move. */
   readonly stranded: Uint32Array;
+  /** `SlotMap.version` of the state that it starts from. */
+  readonly version: number;
+}
+
+/** A transition that was worked out before, if the map is still as it was then. @throws StalePlanError if not. */
+export function stillTrue(map: SlotMap, change: Transition): Transition {
+  if (change.version === map.version) return change;
+  throw new StalePlanError(
+    `the change was worked out in state ${change.version} and the slot map is in state ${map.version}; work it out again`,
+    { planned: change.version, current: map.version },
+  );
 }
 
 /** How many row ids a message spells out; `details.rows` has all. */
@@ -36,18 +47,12 @@ export function transition(map: SlotMap, mask: Bitmask): Transition {
   if (active > map.capacity) throw capacityError(added, active, map.capacity);
   const stranded: number[] = [];
   for (let slot = active; slot < map.active; slot++) if (mask.has(map.rowAt(slot))) stranded.push(slot);
-  return { added, removed, active, stranded: Uint32Array.from(stranded) };
+  return { added, removed, active, stranded: Uint32Array.from(stranded), version: map.version };
 }
 
 /** h, the fewest rows that have to be written: every addition and every survivor that is at or above m'. */
 export function minimumWrites(change: Transition): number {
   return change.added.length + change.stranded.length;
-}
-
-/** How many rows the tight plan to `mask` writes; all its rows when they are more than the map's slots. @throws ShapeError */
-export function writesTo(map: SlotMap, mask: Bitmask): number {
-  const wanted = mask.count();
-  return wanted > map.capacity ? wanted : minimumWrites(transition(map, mask));
 }
 
 /** The plan with these moves, its counts filled in. */

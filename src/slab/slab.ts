@@ -9,7 +9,8 @@ import {
   type Plan,
   repackPlan,
   SlotMap,
-  writesTo,
+  type Transition,
+  transition,
 } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
 import { settings } from '../settings.js';
@@ -110,7 +111,8 @@ export class Slab {
     this.fields = slabFields(pool, options.dtype);
     this.converts = [...this.fields.values()].some(({ name, dtype }) => dtype !== pool.field(name).dtype);
     const [first] = this.fields.values();
-    this.tau = settings().hybridTau ?? measuredTau(device, first.dtype, this.rowBytes);
+    this.tau =
+      settings().hybridTau ?? measuredTau(device, first.dtype, { rowBytes: this.rowBytes, rows: pool.rows });
     for (const field of this.fields.values()) {
       checkBindingSize(device, `${this.label} ${field.name}`, this.capacity * field.rowBytes);
     }
@@ -159,9 +161,12 @@ export class Slab {
     return sum;
   }
 
-  /** How many rows a paired update to `mask` would write; all of them when they do not fit. */
-  writesFor(mask: Bitmask): number {
-    return writesTo(this.slots, mask);
+  /**
+   * What an update to `mask` changes, for `encodeUpdate` to take up (`minimumWrites` of it is how many rows a paired one
+   * writes); null when its rows do not fit. @throws ShapeError
+   */
+  changeTo(mask: Bitmask): Transition | null {
+    return mask.count() > this.capacity ? null : transition(this.slots, mask);
   }
 
   /** GPU bytes that the slab owns. */
@@ -190,16 +195,22 @@ export class Slab {
   /**
    * Records the update into `pass` and commits it: the caller must submit the pass, before anything later of this slab.
    * At most `pendingUpdates` may be recorded before `submitted()` is called.
-   * @throws CapacityError naming the rows that do not fit; ShapeError when the mask is not over N rows; OptionError.
-   * Nothing is recorded or changed then.
+   * @param known What `changeTo(mask)` gave since the last update, where that was asked for.
+   * @throws CapacityError naming the rows that do not fit; ShapeError when the mask is not over N rows; OptionError;
+   * StalePlanError when there was an update since `known`. Nothing is recorded or changed then.
    */
-  encodeUpdate(pass: GPUComputePassEncoder, mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
+  encodeUpdate(
+    pass: GPUComputePassEncoder,
+    mask: Bitmask,
+    options: UpdateOptions = {},
+    known?: Transition,
+  ): UpdateStats {
     const { strategy = 'paired', repackBy = 'ids' } = options;
     const plan =
       strategy === 'repack'
-        ? repackPlan(this.slots, mask)
+        ? repackPlan(this.slots, mask, known)
         : strategy === 'paired'
-          ? hybridPlan(this.slots, mask, { ...options, tau: options.tau ?? this.tau })
+          ? hybridPlan(this.slots, mask, { ...options, tau: options.tau ?? this.tau }, known)
           : null;
     if (!plan)
       throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });

@@ -9,8 +9,8 @@ import {
 } from '../gpu/tuning.js';
 import { waitFor } from '../gpu/wait.js';
 import { Candidates } from './candidates.js';
-import { measureCosts } from './costs.js';
-import { MOST_ENTRIES } from '../gpu/tuning-parse.js';
+import { measureCosts, measuredRows } from './costs.js';
+import { MOST_COSTS, MOST_ENTRIES } from '../gpu/tuning-parse.js';
 import { type Contender, race } from './race.js';
 import { defaultShapes, describeShape, taskKey, type TuneShape, type TuneTask, tasksOf } from './shapes.js';
 import { makeSubject, type Record, type Subject } from './subjects.js';
@@ -27,7 +27,7 @@ export interface AutotuneOptions {
   budgetMs?: number;
   /** False keeps what the device's tuning already has for a kernel and shape. Default true: all anew. */
   again?: boolean;
-  /** Whether to measure the cost model's figures too, for each dtype of the shapes. Default true. */
+  /** Whether to measure the cost model's figures too, for each of the shapes that is an MLP. Default true. */
   costs?: boolean;
 }
 
@@ -117,19 +117,25 @@ export async function autotune(
   }
 }
 
-/** The cost model's figures for the dtypes of `shapes`, beside those of others that there were before. */
+/** The cost model's figures for the MLPs among `shapes`, beside those of others that there were before. */
 async function costsOf(
   device: GPUDevice,
   shapes: readonly TuneShape[],
   before: Tuning | null,
   { signal, onProgress, again = true }: AutotuneOptions,
 ): Promise<Costs[]> {
-  const costs = new Map((before?.costs ?? []).map((one) => [one.dtype, one]));
-  for (const dtype of new Set(shapes.map((shape) => shape.dtype))) {
-    if (again || !costs.has(dtype))
-      costs.set(dtype, await measureCosts(device, dtype, { signal, onProgress }));
+  const keyOf = ({ dtype, rowBytes, rows }: Pick<Costs, 'dtype' | 'rowBytes' | 'rows'>) =>
+    `${dtype} ${rowBytes} ${rows}`;
+  const costs = new Map((before?.costs ?? []).map((one) => [keyOf(one), one]));
+  for (const shape of shapes) {
+    if (shape.kernels && !shape.kernels.includes('down')) continue;
+    const key = keyOf({ dtype: shape.dtype, ...measuredRows(shape) });
+    const had = costs.get(key);
+    // What was used last is kept longest.
+    costs.delete(key);
+    costs.set(key, had && !again ? had : await measureCosts(device, shape, { signal, onProgress }));
   }
-  return [...costs.values()];
+  return [...costs.values()].slice(-MOST_COSTS);
 }
 
 interface Trial {

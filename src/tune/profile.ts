@@ -256,7 +256,7 @@ export async function profileMLP(
   const layer: LayerTraffic = {
     rows: pool.rows,
     capacity: packs ? mlp.slab.capacity : pool.rows,
-    active: step.mask?.count() ?? pool.rows,
+    active: mlp.explain(given).step.active,
     moved: update ? moved(update, pool.rowBytes) : 0,
     cache: 0,
   };

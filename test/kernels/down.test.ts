@@ -16,7 +16,7 @@ const N = 45;
 const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
-    rows: ['dense', 'masked', 'packed', 'indexed'],
+    rows: ['dense', 'packed', 'indexed'],
     sums: ['1x1', '1x2', '1x4', '2x1', '4x1', '8x1'],
     width: ['vector', 'word'],
     WORKGROUP: [16, 64, 128],
@@ -65,7 +65,6 @@ describeAdapters('down', (ctx) => {
           a: lab.buffer(aBuffer),
           partials,
           row_list: lab.buffer(Uint32Array.of(ids.length, 0, 0, 0, ...ids)),
-          row_mask: lab.poisoned(4),
         };
         lab.run(
           ...shardsOf(N, one.shards).map(({ base, rows }, s) => {

@@ -18,7 +18,7 @@ const cases = pairwise(
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup'],
-    rows: ['dense', 'masked', 'packed', 'indexed'],
+    rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked'],
     bias: ['none', 'row'],
     // All of them: activation.test.ts.
     activation: ['silu', 'relu2'],
@@ -33,7 +33,10 @@ const cases = pairwise(
     m: [0, 1, 40, N],
   } as const,
   source(2),
-  (one) => (one.shards === 1 || one.rows !== 'packed') && (one.m === N || one.rows !== 'dense') && cheap(one),
+  (one) =>
+    (one.shards === 1 || !one.rows.startsWith('packed')) &&
+    (one.m === N || one.rows !== 'dense') &&
+    cheap(one),
 );
 cases.push(tiledWorkgroup({ ...cases[0], rows: 'masked', m: 40 }));
 
@@ -53,10 +56,14 @@ describeAdapters('gate_up', (ctx) => {
         const upBias = one.bias === 'row' ? randomValues(random, N) : undefined;
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
-        const listed = one.rows === 'packed' || one.rows === 'indexed';
+        const packed = one.rows.startsWith('packed');
+        const listed = packed || one.rows.startsWith('indexed');
         const rows = listed ? ids : every;
 
-        const keep = one.rows === 'masked' ? new Set(ids) : undefined;
+        // Each element of the batch has a mask of its own, or all have one; a list has the rows of any.
+        const each = seed % 2 === 1;
+        const masks = Array.from({ length: batch }, (_, b) => ids.filter((id) => !each || (id + b) % 3 > 0));
+        const keep = one.rows.endsWith('masked') ? masks.map((mask) => new Set(mask)) : undefined;
         const want = twin({ gate, up, x, K, activation, rows, gateBias, upBias, keep });
         const size = twin({
           gate: sizes(gate),
@@ -81,15 +88,21 @@ describeAdapters('gate_up', (ctx) => {
           x: lab.buffer(xBuffer),
           out,
           row_list: lab.buffer(Uint32Array.of(ids.length, 0, 0, 0, ...ids)),
-          row_mask: lab.buffer(maskValues(every.map((id) => Number(ids.includes(id))))),
+          row_masks: lab.buffer(
+            Uint32Array.of(
+              each ? Math.ceil(N / 32) : 0,
+              ...[0, 0, 0],
+              ...masks.flatMap((mask) => [...maskValues(every.map((id) => Number(mask.includes(id))))]),
+            ),
+          ),
         };
         lab.run(
           ...shardsOf(N, one.shards).map((shard) => {
             const here = every.slice(shard.base, shard.base + shard.rows);
-            const held = one.rows === 'packed' ? slots : here;
+            const held = packed ? slots : here;
             const rows = storeRows(given, K, held, weights);
             // The slots beyond the active ones hold rows that nothing may read: NaN.
-            if (one.rows === 'packed') poisonRows(rows, ids.length, N);
+            if (packed) poisonRows(rows, ids.length, N);
             const biases = new Float32Array(held.length * 4).fill(Number.NaN);
             held.forEach((id, i) => {
               biases[i * 4] = gateBias ? gateBias[id] : 0;

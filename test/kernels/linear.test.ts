@@ -29,7 +29,7 @@ const cases = pairwise(
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup'],
-    rows: ['dense', 'masked', 'packed', 'indexed'],
+    rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked'],
     bias: ['none', 'row'],
     put: ['store', 'add', 'activate', 'gated'],
     // All of them: activation.test.ts.
@@ -49,8 +49,8 @@ const cases = pairwise(
   (one) =>
     // A mask and an activation are only for `activate`; a slab is one shard; and dense rows are all of them.
     (one.put === 'activate' ||
-      (one.rows !== 'masked' && one.activation === 'identity' && one.threshold === -1)) &&
-    (one.shards === 1 || one.rows !== 'packed') &&
+      (!one.rows.endsWith('masked') && one.activation === 'identity' && one.threshold === -1)) &&
+    (one.shards === 1 || !one.rows.startsWith('packed')) &&
     (one.m === N || one.rows !== 'dense') &&
     // A jump would turn rounding into any difference.
     (one.compute === 'f32' || (one.activation !== 'fatrelu' && one.threshold <= 0)) &&
@@ -75,12 +75,16 @@ describeAdapters('linear', (ctx) => {
         const gate = put === 'gated' ? randomValues(random, batch * N) : undefined;
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
-        const listed = one.rows === 'packed' || one.rows === 'indexed';
+        const packed = one.rows.startsWith('packed');
+        const listed = packed || one.rows.startsWith('indexed');
         const rows = listed ? ids : every;
         const add = put === 'add' ? randomValues(random, batch * rows.length) : undefined;
 
         const input = { K, rows, activation, fat: FAT, threshold: one.threshold };
-        const keep = one.rows === 'masked' ? new Set(ids) : undefined;
+        // Each element of the batch has a mask of its own, or all have one; a list has the rows of any.
+        const each = seed % 2 === 1;
+        const masks = Array.from({ length: batch }, (_, b) => ids.filter((id) => !each || (id + b) % 3 > 0));
+        const keep = one.rows.endsWith('masked') ? masks.map((mask) => new Set(mask)) : undefined;
         const want = twin({ ...input, W, x, bias, gate, add, keep });
         const size = twin({
           W: sizes(W),
@@ -114,17 +118,23 @@ describeAdapters('linear', (ctx) => {
           out,
           gate: lab.buffer(gate ? spread(gate, N, gateStride, Number.NaN) : poisoned(4)),
           row_list: lab.buffer(list),
-          row_mask: lab.buffer(maskValues(every.map((id) => Number(ids.includes(id))))),
+          row_masks: lab.buffer(
+            Uint32Array.of(
+              each ? Math.ceil(N / 32) : 0,
+              ...[0, 0, 0],
+              ...masks.flatMap((mask) => [...maskValues(every.map((id) => Number(mask.includes(id))))]),
+            ),
+          ),
         };
         const { weights, team, tile, width, ROWS, WORKGROUP } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
         lab.run(
           ...shardsOf(N, one.shards).map((shard) => {
             const here = every.slice(shard.base, shard.base + shard.rows);
-            const held = one.rows === 'packed' ? slots : here;
+            const held = packed ? slots : here;
             const rows = storeRows([given], K, held, weights);
             // The slots beyond the active ones hold rows that nothing may read: NaN.
-            if (one.rows === 'packed') poisonRows(rows, ids.length, N);
+            if (packed) poisonRows(rows, ids.length, N);
             const biases = new Float32Array(held.length * 4).fill(Number.NaN);
             held.forEach((id, i) => {
               biases[i * 4] = bias ? bias[id] : 0;

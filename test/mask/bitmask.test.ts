@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NonFiniteError, OptionError, RowError, ShapeError } from '../../src/errors.js';
+import { countAdded } from '../../src/mask/diff.js';
 import { Bitmask, diff } from '../../src/mask/index.js';
 
 const SIZES = [1, 2, 31, 32, 33, 63, 64, 65, 1000];
@@ -131,6 +132,7 @@ describe('diff', () => {
         const { added, removed } = diff(Bitmask.fromIds(ids, size), Bitmask.fromIds(more, size));
         expect(Array.from(added)).toEqual(ascending(more.filter((i) => !ids.includes(i))));
         expect(Array.from(removed)).toEqual(ascending(ids.filter((i) => !more.includes(i))));
+        expect(countAdded(Bitmask.fromIds(ids, size), Bitmask.fromIds(more, size))).toBe(added.length);
       }),
       { numRuns: 300 },
     );
@@ -138,5 +140,6 @@ describe('diff', () => {
 
   it('refuses masks of different sizes', () => {
     expect(() => diff(Bitmask.empty(32), Bitmask.empty(33))).toThrow(ShapeError);
+    expect(() => countAdded(Bitmask.empty(32), Bitmask.empty(33))).toThrow(ShapeError);
   });
 });

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from '../../src/dtype.js';
 import {
   AdapterError,
@@ -8,8 +8,10 @@ import {
   PairslabError,
   ShapeError,
 } from '../../src/errors.js';
-import { gpuBytes } from '../../src/gpu/buffers.js';
+import { destroyBuffer, gpuBytes, storageBuffer } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
+import { setTuning } from '../../src/gpu/tuning.js';
+import { SlotMap } from '../../src/plan/index.js';
 import { Bitmask, topK } from '../../src/mask/index.js';
 import type { Activation } from '../../src/mlp/activation.js';
 import { SparseMLP, type SparseMLPOptions, type SparseMLPWeights } from '../../src/mlp/sparse-mlp.js';
@@ -676,6 +678,157 @@ describeAdapters('sparse MLP', (ctx) => {
       await expect(mlp.forward(f32(8), { strategy: 'paired' })).rejects.toThrow(OptionError);
       mlp.destroy();
       expect(gpuBytes(device)).toBe(before);
+    }
+  });
+
+  it('keeps what forward needs, and no more than one set of it for batches of like size', async () => {
+    const { device } = ctx;
+    const config: Config = { rows: 60, hidden: 20 };
+    const mlp = await SparseMLP.create(device, { ...makeLayer(config).weights, ...config });
+    const create = vi.spyOn(device, 'createBuffer');
+    try {
+      const run = (batch: number) => mlp.forward(new Float32Array(batch * 20), { strategy: 'indexed' });
+      for (const batch of [1, 12]) await run(batch);
+      create.mockClear();
+      for (const batch of [1, 12, 1, 12, 12]) await run(batch);
+      expect(create).not.toHaveBeenCalled();
+      // Another batch, as many tiles: but for the step's one small uniform nothing is new.
+      await run(9);
+      expect(create).toHaveBeenCalledTimes(1);
+    } finally {
+      create.mockRestore();
+      mlp.destroy();
+    }
+  });
+
+  it('runs forwards at once, each with its own result', async () => {
+    const { device } = ctx;
+    const before = gpuBytes(device);
+    const config: Config = { rows: 60, hidden: 20 };
+    const { weights, twin } = makeLayer(config);
+    const mlp = await SparseMLP.create(device, { ...weights, ...config });
+    const random = randomSource(9);
+    const steps = Array.from({ length: 12 }, (_, i) => ({
+      x: randoms(random, [1, 3, 9][i % 3] * 20, 1),
+      mask: topK(randoms(random, 60, 1), 5 + i),
+      strategy: STRATEGIES[i % 5],
+    }));
+    for (const round of [0, 1]) {
+      const results = await Promise.all(steps.map(({ x, ...step }) => mlp.forward(x, step)));
+      for (const [i, y] of results.entries()) {
+        const { x, mask, strategy } = steps[i];
+        checkOutput(y, layerTwin(twin, 'silu', x, mask), `round ${round}, call ${i}, ${strategy}`);
+      }
+    }
+    // A call that is refused gives its buffers back to the next.
+    const held = gpuBytes(device);
+    await expect(mlp.forward(steps[0].x, { mask: Bitmask.empty(59) })).rejects.toThrow(ShapeError);
+    expect(gpuBytes(device)).toBe(held);
+    // One that runs still when the layer goes keeps what it needs until it ends.
+    const last = mlp.forward(steps[0].x, { mask: steps[0].mask, strategy: 'indexed' });
+    mlp.destroy();
+    checkOutput(await last, layerTwin(twin, 'silu', steps[0].x, steps[0].mask), 'the last');
+    expect(gpuBytes(device)).toBe(before);
+  });
+
+  it('works a change out once, whether it chose the strategy or was told', async () => {
+    const config: Config = { rows: 60, hidden: 20 };
+    const { weights, twin } = makeLayer(config);
+    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+    try {
+      const [first, next] = [Bitmask.fromIds([1, 2, 3], 60), Bitmask.fromIds([2, 3, 4], 60)];
+      const x = randoms(randomSource(5), 20, 1);
+      const copies = { launch: 0, rates: [[1, 0]] } as const;
+      const reads = (rate: number) => [[1, rate]] as const;
+      const read = { launch: 0, dense: reads(9), indexed: reads(9), again: reads(9), packed: reads(1) };
+      const size = { dtype: 'f32', rowBytes: 240, rows: 60, wait: 0 } as const;
+      setTuning(ctx.device, {
+        entries: [],
+        costs: [{ ...size, read, readBatched: read, move: copies, select: copies }],
+      });
+      mlp.slab.update(first);
+      const worked = vi.spyOn(SlotMap.prototype, 'mask');
+      checkOutput(await mlp.forward(x, { mask: next }), layerTwin(twin, 'silu', x, next), 'auto');
+      expect(mlp.slab.rowIds().sort()).toEqual(Uint32Array.of(2, 3, 4));
+      expect(worked).toHaveBeenCalledTimes(1);
+      worked.mockRestore();
+    } finally {
+      setTuning(ctx.device, null);
+      mlp.destroy();
+    }
+  });
+
+  it.each([
+    { rows: 100, hidden: 64, biases: ALL },
+    { rows: 77, hidden: 20, plain: true, activation: 'relu', biases: ['up'], dtype: 'q8' },
+    { rows: 37, hidden: 13, maxShardBytes: 1300, dtype: 'f16', activation: 'relu2' },
+  ] as const satisfies readonly Config[])(
+    'computes each element of a batch with its own mask (%o)',
+    async (config: Config) => {
+      const { rows, hidden, activation = 'silu' } = config;
+      const { weights, twin } = makeLayer(config, 31);
+      const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+      const random = randomSource(32);
+      // Overlapping, apart, none, all: and in one the union is not all rows.
+      const kinds = [
+        topK(randoms(random, rows, 1), 9),
+        topK(randoms(random, rows, 1), 12),
+        Bitmask.empty(rows),
+        Bitmask.fromIds([rows - 1], rows),
+        topK(randoms(random, rows, 1), rows >> 1),
+        Bitmask.full(rows),
+      ];
+      for (const batch of [1, 4, 11]) {
+        const mask = Array.from({ length: batch }, (_, b) => kinds[batch === 4 ? b : b % kinds.length]);
+        const x = randoms(random, batch * hidden, 1);
+        const each = mask.map((one, b) =>
+          layerTwin(twin, activation, x.subarray(b * hidden, (b + 1) * hidden), one),
+        );
+        const wanted = {
+          y: Float64Array.from(each.flatMap(({ y }) => [...y])),
+          size: Float64Array.from(each.flatMap(({ size }) => [...size])),
+        };
+        for (const strategy of STRATEGIES) {
+          checkOutput(await mlp.forward(x, { mask, strategy }), wanted, `batch ${batch}, ${strategy}`);
+        }
+        const union = mask.reduce((all, one) => all.union(one));
+        expect(mlp.explain({ mask, batch }).step.active).toBe(union.count());
+        expect(mlp.slab.mask().equals(union)).toBe(true);
+      }
+      mlp.destroy();
+    },
+  );
+
+  it('refuses masks that are not one for each element, and more steps than can be pending', async () => {
+    const { device } = ctx;
+    const config: Config = { rows: 40, hidden: 20, pendingUpdates: 1, slab: { pendingUpdates: 9 } };
+    const { weights } = makeLayer(config);
+    const mlp = await SparseMLP.create(device, { ...weights, ...config });
+    try {
+      const x = new Float32Array(2 * 20);
+      const one = Bitmask.fromIds([3], 40);
+      for (const strategy of STRATEGIES) {
+        for (const mask of [[], [one], [one, one, one], [one, Bitmask.full(41)]]) {
+          await expect(mlp.forward(x, { mask, strategy }), `${mask.length} masks`).rejects.toThrow(
+            ShapeError,
+          );
+        }
+      }
+      expect(() => mlp.explain({ mask: [one], batch: 2 })).toThrow(ShapeError);
+      const [xs, y] = [storageBuffer(device, 'x', 8 * mlp.inputStride * 4), storageBuffer(device, 'y', 160)];
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      const step = { x: xs, y, batch: 2, strategy: 'paired' } as const;
+      mlp.encode(pass, { ...step, mask: [one, one] });
+      const held = mlp.slab.mask();
+      expect(() => mlp.encode(pass, { ...step, mask: [one, Bitmask.full(40)] })).toThrow(OptionError);
+      expect(mlp.slab.mask().equals(held)).toBe(true);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      mlp.submitted();
+      for (const buffer of [xs, y]) destroyBuffer(device, buffer);
+    } finally {
+      mlp.destroy();
     }
   });
 

@@ -1,7 +1,15 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { CapacityError, OptionError, ShapeError } from '../../src/errors.js';
 import { Bitmask } from '../../src/mask/index.js';
-import { type HybridOptions, hybridPlan, planUpdate, repackPlan, SlotMap } from '../../src/plan/index.js';
+import {
+  type HybridOptions,
+  hybridPlan,
+  planUpdate,
+  repackPlan,
+  SlotMap,
+  StalePlanError,
+  transition,
+} from '../../src/plan/index.js';
 import { settings } from '../../src/settings.js';
 import { checkState, mapWith } from './slab-sim.js';
 
@@ -26,6 +34,18 @@ describe('hybridPlan', () => {
     expect(hybridPlan(map, halfMask, { tau: 0.5 }).kind).toBe('tight');
     expect(hybridPlan(map, halfMask, { tau: 0.49 })).toEqual(repackPlan(map, halfMask));
     expect(hybridPlan(map, halfMask, { tau: 0 }).kind).toBe('repack');
+  });
+
+  it('takes up a transition that was worked out before, and refuses one of another state', () => {
+    const map = half();
+    const known = transition(map, halfMask);
+    for (const tau of [0, 1]) {
+      expect(hybridPlan(map, halfMask, { tau }, known)).toEqual(hybridPlan(map, halfMask, { tau }));
+    }
+    expect(repackPlan(map, halfMask, known)).toEqual(repackPlan(map, halfMask));
+    map.commit(planUpdate(map, Bitmask.fromIds([8], 16)));
+    expect(() => hybridPlan(map, halfMask, {}, known)).toThrow(StalePlanError);
+    expect(() => repackPlan(map, halfMask, known)).toThrow(StalePlanError);
   });
 
   it('has nothing to repack without writes', () => {

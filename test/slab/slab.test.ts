@@ -1,5 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest';
 import { CapacityError, DeviceLimitError, OptionError, RowError, ShapeError } from '../../src/errors.js';
+import { StalePlanError } from '../../src/plan/index.js';
 import { decodeF16 } from '../../src/dtype.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { packRows } from '../../src/gpu/layout.js';
@@ -227,6 +228,27 @@ describeAdapters('slab', (ctx) => {
     }
     slab.update(mask(2, 4, 7));
     await checkSlab(twin, slab, mask(2, 4, 7));
+  });
+
+  it('takes up a change that was asked for before, and refuses one from before another update', async () => {
+    const { twin, slab, mask } = layer(12, { capacity: 4 });
+    slab.update(mask(1, 4, 9));
+    expect(slab.changeTo(mask(0, 1, 2, 3, 4))).toBeNull();
+    const run = (ids: Bitmask, known = slab.changeTo(ids)) => {
+      const encoder = ctx.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      const stats = slab.encodeUpdate(pass, ids, {}, known ?? undefined);
+      pass.end();
+      ctx.device.queue.submit([encoder.finish()]);
+      slab.submitted();
+      return stats;
+    };
+    const old = slab.changeTo(mask(4, 9, 11));
+    expect(run(mask(4, 9, 10))).toMatchObject({ kind: 'paired', added: 1, removed: 1, writes: 1 });
+    const before = await checkSlab(twin, slab, mask(4, 9, 10));
+    expect(() => run(mask(4, 9, 11), old)).toThrow(StalePlanError);
+    expect(await checkSlab(twin, slab, mask(4, 9, 10))).toEqual(before);
+    expect(() => slab.changeTo(Bitmask.empty(13))).toThrow(ShapeError);
   });
 
   it('refuses ids out of range or twice, masks over another N and unknown options, and changes nothing', async () => {

@@ -4,21 +4,33 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { ModelFormatError, OptionError } from '../../src/errors.js';
-import type { Costs } from '../../src/gpu/tuning.js';
+import type { Rates } from '../../src/gpu/tuning.js';
 import { tuningOf } from '../../src/gpu/tuning.js';
 import { type AdapterEntry, listAdapters } from '../../src/node/adapters.js';
 import { type AutotuneFlags, runAutotune } from '../../src/node/commands/autotune.js';
 import { requestDevice } from '../../src/node/device.js';
+import { type CostShape, measuredRows } from '../../src/tune/costs.js';
 import { diskStore } from '../../src/node/tuning-store.js';
 
 // They have tests of their own, and take seconds.
 const made = vi.hoisted(() => ({ signals: [] as (AbortSignal | undefined)[] }));
-vi.mock('../../src/tune/costs.js', () => ({
-  measureCosts: async (_: GPUDevice, dtype: Costs['dtype'], { signal }: { signal?: AbortSignal }) => {
+vi.mock('../../src/tune/costs.js', async (original) => ({
+  ...(await original<typeof import('../../src/tune/costs.js')>()),
+  measureCosts: async (_: GPUDevice, shape: CostShape, { signal }: { signal?: AbortSignal }) => {
     made.signals.push(signal);
-    const ways = { dense: 1, indexed: 2, packed: 3 };
-    const copy = { each: 0, gigabyte: 4 };
-    return { dtype, launch: 0.1, wait: 0.2, read: ways, readBatched: ways, move: copy, select: copy };
+    const rates: Rates = [[1, 2]];
+    const reads = { launch: 0.1, dense: rates, indexed: rates, again: rates, packed: rates };
+    const copy = { launch: 0.1, rates };
+    const size = measuredRows(shape);
+    return {
+      dtype: shape.dtype,
+      ...size,
+      wait: 0.2,
+      read: reads,
+      readBatched: reads,
+      move: copy,
+      select: copy,
+    };
   },
 }));
 

@@ -35,17 +35,23 @@ const entry = {
   default: variant,
   speedup: 1.25,
 };
-const ways = { dense: 1, indexed: 2, packed: 3 };
+const rates = [
+  [0.25, 3],
+  [1, 2],
+];
+const reads = { launch: 0.1, dense: [[1, 2]], indexed: rates, again: rates, packed: [[0.25, 2]] };
+const copies = { launch: 0.05, rates: [[0.25, 9]] };
 const costs = {
   dtype: 'f16',
-  launch: 0.1,
+  rowBytes: 6144,
+  rows: 4096,
   wait: 0.5,
-  read: ways,
-  readBatched: ways,
-  move: { each: 0, gigabyte: 9 },
-  select: { each: 0, gigabyte: 8 },
+  read: reads,
+  readBatched: reads,
+  move: copies,
+  select: copies,
 };
-const file = { format: 1, key: 'k', entries: [entry], costs: [costs] };
+const file = { format: 2, key: 'k', entries: [entry], costs: [costs] };
 const tuning = { entries: [entry], costs: [costs] } as unknown as Tuning;
 
 /** As much of a device as a tuning asks for. */
@@ -89,12 +95,12 @@ describe('parseTuning', () => {
   it('takes what was saved', () => {
     expect(parseTuning(file)).toEqual({ entries: [entry], costs: [costs] });
     expect(parseTuning(JSON.parse(JSON.stringify(serializeTuning(tuning, 'k'))))).toEqual(tuning);
-    expect(parseTuning({ format: 1, entries: [] })).toEqual({ entries: [] });
+    expect(parseTuning({ format: 2, entries: [] })).toEqual({ entries: [] });
   });
 
   it('takes entries that were not measured', () => {
     const { default: _, speedup: __, ...bare } = entry;
-    expect(parseTuning({ format: 1, entries: [bare] }).entries).toEqual([
+    expect(parseTuning({ format: 2, entries: [bare] }).entries).toEqual([
       { ...bare, default: variant, speedup: 1 },
     ]);
   });
@@ -102,14 +108,15 @@ describe('parseTuning', () => {
   const withEntry = (change: object) => ({ ...file, entries: [entry, { ...entry, ...change }] });
   const withVariant = (value: unknown) => withEntry({ variant: value });
   const withCosts = (change: object) => ({ ...file, costs: [{ ...costs, ...change }] });
+  const withRates = (value: unknown) => withCosts({ move: { launch: 0, rates: value } });
   it.each<[string, unknown, RegExp]>([
     ['nothing', null, /the tuning is null/],
     ['a list', [file], /the tuning is \[/],
     ['a number', 7, /the tuning is 7/],
-    ['another format', { ...file, format: 2 }, /format is 2; it must be 1/],
-    ['no entries', { format: 1 }, /entries is undefined; it must be a list/],
-    ['entries that are a text', { format: 1, entries: 'many' }, /entries is "many"/],
-    ['a huge list', { format: 1, entries: new Array(1001).fill(entry) }, /1001 items.*at most 1000/],
+    ['another format', { ...file, format: 1 }, /format is 1; it must be 2/],
+    ['no entries', { format: 2 }, /entries is undefined; it must be a list/],
+    ['entries that are a text', { format: 2, entries: 'many' }, /entries is "many"/],
+    ['a huge list', { format: 2, entries: new Array(1001).fill(entry) }, /1001 items.*at most 1000/],
     ['an entry that is null', { ...file, entries: [null] }, /entries\[0\] is null/],
     ['a kernel that is no name', withEntry({ kernel: '../x' }), /entries\[1\]\.kernel is "\.\.\/x"/],
     ['a kernel that is a number', withEntry({ kernel: 1 }), /kernel is 1/],
@@ -135,7 +142,7 @@ describe('parseTuning', () => {
     [
       '__proto__',
       JSON.parse(
-        '{"format":1,"entries":[{"kernel":"linear","dtype":"f32","batched":false,"cols":4,"variant":{"__proto__":1}}]}',
+        '{"format":2,"entries":[{"kernel":"linear","dtype":"f32","batched":false,"cols":4,"variant":{"__proto__":1}}]}',
       ),
       /__proto__/,
     ],
@@ -143,10 +150,26 @@ describe('parseTuning', () => {
     ['a speed-up of NaN', withEntry({ speedup: Number.NaN }), /speedup is null/],
     ['a speed-up that is text', withEntry({ speedup: '2' }), /speedup is "2"/],
     ['costs that are an object', { ...file, costs: {} }, /costs is \{\}/],
-    ['many costs', { ...file, costs: new Array(17).fill(costs) }, /17 items/],
-    ['a negative cost', withCosts({ launch: -1 }), /costs\[0\]\.launch is -1/],
-    ['a cost that is missing', withCosts({ read: { dense: 1 } }), /costs\[0\]\.read\.indexed is undefined/],
+    ['many costs', { ...file, costs: new Array(33).fill(costs) }, /33 items/],
+    ['a negative cost', withCosts({ wait: -1 }), /costs\[0\]\.wait is -1/],
+    ['costs of no rows', withCosts({ rows: 0 }), /costs\[0\]\.rows is 0; it must be an integer/],
+    ['costs of half a byte', withCosts({ rowBytes: 1.5 }), /costs\[0\]\.rowBytes is 1\.5/],
+    ['a cost that is missing', withCosts({ read: { launch: 1 } }), /costs\[0\]\.read\.dense is undefined/],
     ['a cost without parts', withCosts({ move: 3 }), /costs\[0\]\.move is 3/],
+    ['no rates', withRates([]), /costs\[0\]\.move\.rates is \[\]; it must be a list of at least one/],
+    ['rates that are a number', withRates(9), /move\.rates is 9; it must be a list/],
+    ['many rates', withRates(Array.from({ length: 17 }, (_, i) => [i, 1])), /17 items/],
+    ['a rate without a share', withRates([[1]]), /move\.rates\[0\] is \[1\]; it must be a share and a rate/],
+    ['a rate that is infinite', withRates([[1, Number.POSITIVE_INFINITY]]), /move\.rates\[0\] is null/],
+    ['a rate that is a text', withRates([[1, '9']]), /move\.rates\[0\] is "9"/],
+    [
+      'shares out of order',
+      withRates([
+        [0.5, 1],
+        [0.5, 2],
+      ]),
+      /move\.rates\[1\] is \[0\.5,2\]; it must be a share above/,
+    ],
   ])('refuses %s', (_, json, message) => {
     expect(() => parseTuning(json)).toThrow(TuningError);
     expect(() => parseTuning(json)).toThrow(message);
@@ -193,10 +216,10 @@ describe('tuning files', () => {
       JSON.stringify(serializeTuning(tuning, 'other')),
       /another adapter, driver or version/,
     ],
-    ['without a key', JSON.stringify({ format: 1, entries: [] }), /another adapter, driver or version/],
+    ['without a key', JSON.stringify({ format: 2, entries: [] }), /another adapter, driver or version/],
     ['huge', ' '.repeat(2 ** 20 + 1), /1048577 bytes; it may have 1048576/],
     ['nested without end', '['.repeat(500_000), /it is not JSON/],
-    ['not a tuning', '{"format":1,"entries":[{"kernel":7}]}', /entries\[0\]\.kernel is 7/],
+    ['not a tuning', '{"format":2,"entries":[{"kernel":7}]}', /entries\[0\]\.kernel is 7/],
   ])('that are %s are ignored with a warning, and replaced', async (_, text, message) => {
     const store = diskStore(folder);
     const device = fakeDevice();

@@ -1,0 +1,1 @@
+fn rows_keep(b: u32, id: u32) -> bool { return true; }
