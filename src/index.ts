@@ -29,3 +29,4 @@ export {
 } from './mlp/sparse-mlp.js';
 export type { Estimates, Explanation, FixedStrategy, StepShape } from './mlp/cost-model.js';
 export { STRATEGIES, type Strategy } from './mlp/strategy.js';
+export { UPDATE_WAYS, type UpdateWay } from './mlp/update-way.js';

@@ -1,10 +1,9 @@
 import { BufferGroup, roundUp } from '../gpu/buffers.js';
-import type { Region } from '../gpu/regions.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import { gateUp, type RowsMode } from './kernels.js';
-import { RowOp, type RowOpOptions, type StoredRows } from './row-op.js';
+import { gateUp, gateUpArriving, type RowsMode } from './kernels.js';
+import { RowOp, type RowOpOptions, type RowOpRun, type StoredRows } from './row-op.js';
 
 /** What a layer's ops are made for. */
 export interface SparseGraphOptions {
@@ -20,8 +19,13 @@ export interface SparseGraphOptions {
   first: StoredRows;
   down: StoredRows;
   bias?: StoredRows;
+  /** For mode `arriving`: what `first` and `down` are in the pool. */
+  pool?: { readonly first: StoredRows; readonly down: StoredRows };
   capacity: number;
 }
+
+/** One step: x and y as `EncodeStep` has them, and what the mode reads besides. */
+export type SparseGraphRun = Omit<RowOpRun, 'out'> & { y: GPUBuffer };
 
 /** The two ops of a layer for one way of reaching rows, with the activations between them. */
 export class SparseGraph {
@@ -31,14 +35,27 @@ export class SparseGraph {
   private readonly a: GPUBuffer;
 
   constructor(device: GPUDevice, options: SparseGraphOptions) {
-    const { mode, maxBatch, hidden, inputStride, activation, compute, gated, first, down, bias, capacity } =
-      options;
+    const {
+      mode,
+      maxBatch,
+      hidden,
+      inputStride,
+      activation,
+      compute,
+      gated,
+      first,
+      down,
+      bias,
+      pool,
+      capacity,
+    } = options;
     this.memory = new BufferGroup(device);
     const batched = maxBatch > 1;
     const stride = roundUp(capacity, 4);
     this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
     const shared: RowOpOptions = {
       rows: first,
+      pool: pool?.first,
       mode,
       bias,
       activation,
@@ -49,10 +66,11 @@ export class SparseGraph {
     };
     this.first = new RowOp(
       this.memory,
-      gated ? { ...shared, table: gateUp } : { ...shared, put: 'activate' },
+      gated ? { ...shared, table: pool ? gateUpArriving : gateUp } : { ...shared, put: 'activate' },
     );
     this.down = new DownOp(this.memory, {
       rows: down,
+      pool: pool?.down,
       mode: mode === 'masked' ? 'dense' : mode,
       columns: hidden,
       xStride: stride,
@@ -64,18 +82,10 @@ export class SparseGraph {
     });
   }
 
-  encode(
-    pass: GPUComputePassEncoder,
-    step: GPUBuffer,
-    x: GPUBuffer,
-    y: GPUBuffer,
-    count: number,
-    batch: number,
-    list?: GPUBuffer | Region,
-    mask?: Region,
-  ): void {
-    this.first.encode(pass, { step, x, out: this.a, list, mask, count, batch });
-    this.down.encode(pass, { step, x: this.a, out: y, list, count, batch });
+  encode(pass: GPUComputePassEncoder, { y, ...run }: SparseGraphRun): void {
+    const { a } = this;
+    this.first.encode(pass, { ...run, out: a });
+    this.down.encode(pass, { ...run, x: a, out: y });
   }
 
   get bytes(): number {

@@ -14,6 +14,7 @@ import { choose, decide, type Explanation, type StepShape } from './cost-model.j
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
+import { canFuseUpdate, checkUpdateWay, type UpdateWay, updateWay } from './update-way.js';
 import { BATCH_TILE } from './variants.js';
 
 type Values = Float32Array | MatrixData;
@@ -72,6 +73,8 @@ export interface EncodeStep {
   strategy?: Strategy;
   /** How many steps will use this mask, this one included; `auto` shares a copy's cost among them. Default 1. */
   reuse?: number;
+  /** How `repack` and `paired` bring rows into the slab; see `UpdateWay`. Default: the adapter's. */
+  update?: UpdateWay;
 }
 
 /**
@@ -176,7 +179,7 @@ export class SparseMLP {
    */
   async forward(
     x: Float32Array,
-    step: Pick<EncodeStep, 'mask' | 'strategy' | 'reuse'> = {},
+    step: Pick<EncodeStep, 'mask' | 'strategy' | 'reuse' | 'update'> = {},
   ): Promise<Float32Array> {
     const batch = x.length / this.hidden;
     if (!Number.isInteger(batch) || batch === 0) {
@@ -213,25 +216,18 @@ export class SparseMLP {
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
     const { x, y, batch = 1, mask } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
+    const way = checkUpdateWay(step.update ?? updateWay(this.device));
     this.checkBuffers(x, y, batch);
     if (mask) this.checkMask(mask);
     const strategy =
       asked === 'auto'
         ? choose(this.device, this.dtype, this.shapeOf({ mask, batch, reuse: step.reuse })).strategy
         : asked;
-    const uniform = this.stepBuffer(batch);
+    const run = { step: this.stepBuffer(batch), x, y, batch };
     if (strategy === 'dense') {
       const region = mask ? this.regions.write(Uint32Array.from(mask.words)) : undefined;
-      this.graph(mask ? 'masked' : 'dense', batch).encode(
-        pass,
-        uniform,
-        x,
-        y,
-        this.pool.rows,
-        batch,
-        undefined,
-        region,
-      );
+      const graph = this.graph(mask ? 'masked' : 'dense', batch);
+      graph.encode(pass, { ...run, count: this.pool.rows, mask: region });
       return null;
     }
     const rows = mask ?? this.all;
@@ -240,11 +236,21 @@ export class SparseMLP {
       const list = new Uint32Array(4 + ids.length);
       list[0] = ids.length;
       list.set(ids, 4);
-      this.graph('indexed', batch).encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list));
+      const region = this.regions.write(list);
+      this.graph('indexed', batch).encode(pass, { ...run, count: ids.length, list: region });
       return null;
     }
-    const stats = this.slab.encodeUpdate(pass, rows, { strategy });
-    this.graph('packed', batch).encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList);
+    const { slab } = this;
+    const { rowList } = slab;
+    const fuses = way === 'fused' && batch === 1 && canFuseUpdate(slab);
+    const stats = fuses
+      ? slab.encodeArrivals(rows, { strategy }, (list, count) =>
+          this.graph('arriving', 1).encode(pass, { ...run, count, list, rowList }),
+        )
+      : slab.encodeUpdate(pass, rows, { strategy });
+    // What is in the slab already is only read.
+    if (!fuses || stats.kind === 'none')
+      this.graph('packed', batch).encode(pass, { ...run, count: slab.active, list: rowList });
     return stats;
   }
 
@@ -330,8 +336,9 @@ export class SparseMLP {
     let graph = this.graphs.get(key);
     if (!graph) {
       const { pool, hidden, inputStride, gated, activation, compute, downBias } = this;
+      const packed = mode === 'packed' || mode === 'arriving';
       const stored = (name: string): StoredRows | undefined =>
-        mode === 'packed' ? slabRows(this.slab, name) : pool.fields.get(name);
+        packed ? slabRows(this.slab, name) : pool.fields.get(name);
       graph = new SparseGraph(this.device, {
         mode,
         maxBatch,
@@ -344,7 +351,8 @@ export class SparseMLP {
         first: stored(gated ? 'gateUp' : 'up') as StoredRows,
         down: stored('down') as StoredRows,
         bias: stored('bias'),
-        capacity: mode === 'packed' ? this.slab.capacity : pool.rows,
+        pool: mode === 'arriving' ? { first: pool.field('gateUp'), down: pool.field('down') } : undefined,
+        capacity: packed ? this.slab.capacity : pool.rows,
       });
       this.graphs.set(key, graph);
     }
