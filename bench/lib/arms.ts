@@ -3,14 +3,20 @@ import { destroyBuffer, roundUp, storageBuffer, upload } from '../../src/gpu/buf
 import { finished } from '../../src/gpu/readback.js';
 import type { Bitmask } from '../../src/mask/index.js';
 import type { FixedStrategy } from '../../src/mlp/cost-model.js';
+import type { UpdateWay } from '../../src/mlp/update-way.js';
 import type { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { weights } from './layers.js';
 import type { Chain } from './masks.js';
 import { shuffle } from '../../src/tune/stats.js';
 import type { DeviceTimer } from '../../src/tune/timer.js';
 
-/** The four strategies and `auto`; `packed` is a slab that holds the rows already: reading alone. */
-export type Arm = 'dense' | 'indexed' | 'repack' | 'paired' | 'auto' | 'packed';
+/**
+ * The four strategies and `auto`; `packed` is a slab that holds the rows already: reading alone. `copied` and `fused` are
+ * `paired` with one of the two ways of bringing in rows, which otherwise is the adapter's default.
+ */
+export type Arm = 'dense' | 'indexed' | 'repack' | 'paired' | 'auto' | 'packed' | UpdateArm;
+type UpdateArm = 'copied' | 'fused';
+const UPDATES: Partial<Record<Arm, UpdateWay>> = { copied: 'copy', fused: 'fused' };
 /** The strategies that compete; `auto` chooses among them. */
 export const FIXED: readonly Arm[] = ['dense', 'indexed', 'repack', 'paired'];
 
@@ -136,8 +142,10 @@ export class LayerBench {
     if (arm === 'auto') {
       strategy = mlp.explain({ mask, batch, reuse: reuse - (s % reuse) }).strategy;
       this.chosen[strategy] = (this.chosen[strategy] ?? 0) + 1;
-    } else strategy = arm === 'packed' || (arm === 'repack' && again) ? 'paired' : arm;
-    mlp.encode(pass, { x, y, batch, mask, strategy });
+    } else if (arm === 'packed' || arm === 'copied' || arm === 'fused' || (arm === 'repack' && again)) {
+      strategy = 'paired';
+    } else strategy = arm;
+    mlp.encode(pass, { x, y, batch, mask, strategy, update: UPDATES[arm] });
   }
 }
 
