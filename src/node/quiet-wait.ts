@@ -14,7 +14,7 @@
 export const QUIET_MS = 0.1;
 
 /** A wait is short that ends within SHORT_MS, sleeps and all; after it nothing sleeps in the next one's first GRACE_MS. */
-const SHORT_MS = 0.4;
+const SHORT_MS = 0.5;
 const GRACE_MS = 0.2;
 
 const never = new Int32Array(new SharedArrayBuffer(4));
