@@ -36,9 +36,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     gate = tile_total(at, gate);
     up = tile_total(at, up);
-    for (var k = team_lane(at); k < TILE_ROWS && i + k < min(end, stay); k += team_size(at)) {
-      let scales = vec2<f32>(part_scale(tile_row(gate_parts, k)), part_scale(tile_row(up_parts, k)));
-      out[rows_at(i + k)] = activate(scales.x * tile_at(gate, k, 0u)) * (scales.y * tile_at(up, k, 0u));
+    // As in linear: no loop where every row of the tile has its lane.
+    if (TEAM_LANES >= TILE_ROWS) {
+      put_row(i, team_lane(at), min(end, stay), gate_parts, gate, up);
+    } else {
+      for (var k = team_lane(at); k < TILE_ROWS; k += team_size(at)) {
+        put_row(i, k, min(end, stay), gate_parts, gate, up);
+      }
     }
   }
   // Loops over what is not to be done, rather than branches around it: software adapters run both sides of a branch.
@@ -93,5 +97,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       if (within) { id = row_list[4u + (row.source & 0x7fffffffu)]; }
       row_list[4u + row.to] = id;
     }
+  }
+}
+
+// Row k of a tile that begins at place i, where it is there.
+fn put_row(i: u32, k: u32, end: u32, gate_parts: Parts, gate: Tile, up: Tile) {
+  if (k < TILE_ROWS && i + k < end) {
+    let gate_part = tile_row(gate_parts, k);
+    let scales = vec2<f32>(part_scale(gate_part), part_scale(gate_part + params.part_stride));
+    out[rows_at(i + k)] = activate(scales.x * tile_at(gate, k, 0u)) * (scales.y * tile_at(up, k, 0u));
   }
 }

@@ -170,7 +170,7 @@ export const gateUpArriving: KernelTable = {
   name: 'gate_up_arriving',
   code: gateUpArrivingCode,
   slots: { ...shared, tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] }, rows: arriving },
-  constants: { WORKGROUP: 64, ROWS: 64, RESIDENT: 1 },
+  constants: rowDefaults,
 };
 
 export const gateUpActive: KernelTable = {

@@ -73,7 +73,7 @@ export interface EncodeStep {
   strategy?: Strategy;
   /** How many steps will use this mask, this one included; `auto` shares a copy's cost among them. Default 1. */
   reuse?: number;
-  /** How `repack` and `paired` bring rows into the slab; see `UpdateWay`. Default: the adapter's. */
+  /** How `repack` and `paired` bring rows into the slab; see `UpdateWay`. Default: the faster one, as measured. */
   update?: UpdateWay;
 }
 
@@ -216,7 +216,7 @@ export class SparseMLP {
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
     const { x, y, batch = 1, mask } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
-    const way = checkUpdateWay(step.update ?? updateWay(this.device));
+    const update = step.update && checkUpdateWay(step.update);
     this.checkBuffers(x, y, batch);
     if (mask) this.checkMask(mask);
     const strategy =
@@ -242,7 +242,9 @@ export class SparseMLP {
     }
     const { slab } = this;
     const { rowList } = slab;
-    const fuses = way === 'fused' && batch === 1 && canFuseUpdate(slab);
+    const arriving = () => (strategy === 'repack' ? 1 : slab.writesFor(rows) / rows.count());
+    const fuses =
+      batch === 1 && canFuseUpdate(slab) && (update ?? updateWay(this.device, arriving)) === 'fused';
     const stats = fuses
       ? slab.encodeArrivals(rows, { strategy }, (list, count) =>
           this.graph('arriving', 1).encode(pass, { ...run, count, list, rowList }),

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { CapacityError, OptionError } from '../../src/errors.js';
 import { upload } from '../../src/gpu/buffers.js';
+import { traitsOf } from '../../src/gpu/traits.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { SparseMLP, type EncodeStep } from '../../src/mlp/sparse-mlp.js';
@@ -135,6 +136,17 @@ describeAdapters('update fused with the layer', (ctx) => {
     expect(kernelsOf(mlp, step)).toEqual(['gate_up', 'down']);
     expect(kernelsOf(mlp, { ...step, strategy: 'repack' })).toEqual(FUSED);
     expect(kernelsOf(mlp, { ...step, mask: Bitmask.fromIds([1, 5], ROWS) })).toEqual(FUSED);
+    mlp.slab.update(mask);
+    // Without a wish: on software adapters where three quarters of the rows are new.
+    const { software } = traitsOf(ctx.device);
+    const ways = [
+      [[1, 5, 9, 10], 'copy'],
+      [[1, 20, 21, 22], software ? 'fused' : 'copy'],
+    ] as const;
+    for (const [ids, way] of ways) {
+      const kernels = kernelsOf(mlp, { mask: Bitmask.fromIds(ids, ROWS), strategy: 'paired' });
+      expect(kernels, `${ids}`).toEqual(way === 'fused' ? FUSED : ['copy_rows', 'gate_up', 'down']);
+    }
     expect(kernelsOf(mlp, { ...step, update: 'copy' })).toEqual(['copy_rows', 'gate_up', 'down']);
     const next = Bitmask.fromIds([2, 5], ROWS);
     expect(kernelsOf(mlp, { ...step, mask: next, batch: 3 })).toEqual(['copy_rows', 'gate_up', 'down']);
