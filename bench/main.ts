@@ -12,7 +12,19 @@ import { provenance, type Report, type Suite, writeReport, writeWhole } from './
 import { deviceTimer } from '../src/tune/timer.js';
 
 /** Every suite, in the order they run; loaded when they do, so that one that cannot be loaded leaves the others alone. */
-const SUITES = ['plan', 'update', 'ceilings', 'mlp', 'batch', 'sweep', 'sticky', 'memory', 'e2e', 'peers'];
+const SUITES = [
+  'plan',
+  'update',
+  'ceilings',
+  'mlp',
+  'fused',
+  'batch',
+  'sweep',
+  'sticky',
+  'memory',
+  'e2e',
+  'peers',
+];
 /** Run only when named, or with --full: it installs packages. */
 const ON_REQUEST = ['peers'];
 

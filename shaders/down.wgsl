@@ -2,23 +2,10 @@
 // Lanes own the columns of VECTORS stored vectors (or words) each, so that a row is read coalesced; splits are added by
 // sum_partials, unless there is only one.
 // Grid: x = units of a row / (WORKGROUP · VECTORS); y = splits; z = batch / BATCH_TILE.
-struct Params {
-  rows: u32,        // rows of this shard
-  row_base: u32,    // id of the shard's first row
-  quads: u32,       // of columns; the stride of a partial row, in vec4<f32>
-  x_stride: u32,    // of a, in f32
-  first_split: u32, // of this shard
-  columns: u32,     // of out
-  out_stride: u32,  // of out, in f32
-  row_stride: u32,  // of a stored row, in vectors of 16 bytes
-  dot_units: u32,   // of a row's values: vectors, or words where the dtype is taken so
-  value_vectors: u32, // of a row's values; scales, where the dtype has them, follow
-}
-struct Step {
-  batch: u32,
-}
+//@slot params
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(3) var<storage, read> a: array<f32>;
 //@slot quads
 //@slot dtype

@@ -7,6 +7,7 @@
 // Grid: x, y = rows / ROWS, folded. ROWS is a multiple of TILE_ROWS.
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(6) var<storage, read_write> list: array<u32>;
@@ -20,7 +21,8 @@
 //@slot norm
 //@slot activation
 // The same again for the rows of U.
-//@again up: dtype tile bias (rows_at)
+@group(0) @binding(22) var<storage, read> up_weights: array<up_Unit>;
+//@again up: dtype tile bias (rows_at weights)
 var<workgroup> gates: array<f32, ROWS>;
 var<workgroup> kept: array<f32, ROWS>;
 var<workgroup> active_rows: array<u32, ROWS>;

@@ -39,3 +39,4 @@ export {
 export type { Estimates, Explanation, FixedStrategy, StepShape } from './mlp/cost-model.js';
 export type { StepMask } from './mlp/step-masks.js';
 export { STRATEGIES, type Strategy } from './mlp/strategy.js';
+export { UPDATE_WAYS, type UpdateWay } from './mlp/update-way.js';

@@ -12,5 +12,13 @@ export {
   type Variant,
 } from './gpu/kernel.js';
 export { attention, embed, rmsNorm, rope } from './llama/kernels.js';
-export { down, gateUp, gateUpActive, linear, sumPartials } from './mlp/kernels.js';
+export {
+  down,
+  downArriving,
+  gateUp,
+  gateUpActive,
+  gateUpArriving,
+  linear,
+  sumPartials,
+} from './mlp/kernels.js';
 export { compact, copyRows, indexSelect, maskValues } from './slab/kernels.js';

@@ -3,14 +3,20 @@ import { destroyBuffer, roundUp, storageBuffer, upload } from '../../src/gpu/buf
 import { finished } from '../../src/gpu/readback.js';
 import type { Bitmask } from '../../src/mask/index.js';
 import type { Estimates, FixedStrategy } from '../../src/mlp/cost-model.js';
+import type { UpdateWay } from '../../src/mlp/update-way.js';
 import type { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { weights } from './layers.js';
 import type { Chain } from '../../src/tune/mask-ring.js';
 import { shuffle, statsOf } from '../../src/tune/stats.js';
 import type { DeviceTimer } from '../../src/tune/timer.js';
 
-/** The four strategies and `auto`; `packed` is a slab that holds the rows already: reading alone. */
-export type Arm = 'dense' | 'indexed' | 'repack' | 'paired' | 'auto' | 'packed';
+/**
+ * The four strategies and `auto`; `packed` is a slab that holds the rows already: reading alone. `copied` and `fused` are
+ * `paired` with one of the two ways of bringing in rows, which otherwise is the adapter's default.
+ */
+export type Arm = 'dense' | 'indexed' | 'repack' | 'paired' | 'auto' | 'packed' | UpdateArm;
+type UpdateArm = 'copied' | 'fused';
+const UPDATES: Partial<Record<Arm, UpdateWay>> = { copied: 'copy', fused: 'fused' };
 /** The strategies that compete; `auto` chooses among them. */
 export const FIXED: readonly Arm[] = ['dense', 'indexed', 'repack', 'paired'];
 
@@ -137,8 +143,9 @@ export class LayerBench {
   ): void {
     const { mlp, x, y, batch } = this;
     const again = s % reuse > 0;
-    const strategy = arm === 'packed' || (arm === 'repack' && again) ? 'paired' : arm;
-    mlp.encode(pass, { x, y, batch, mask, strategy, reuse: reuse - (s % reuse) });
+    const packed = arm === 'packed' || arm === 'copied' || arm === 'fused' || (arm === 'repack' && again);
+    const strategy = packed ? 'paired' : arm;
+    mlp.encode(pass, { x, y, batch, mask, strategy, reuse: reuse - (s % reuse), update: UPDATES[arm] });
   }
 
   /** Counts what `auto` is about to take. Not where the host's time is measured. */

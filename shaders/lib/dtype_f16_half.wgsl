@@ -1,8 +1,8 @@
 // Weights stored as f16 and used as f16: a vector of 16 bytes holds eight. Needs shader-f16.
 enable f16;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
-fn weight_quads(part: u32, v: u32) -> Quads {
-  let w = weights[part + v];
+alias Unit = vec4<u32>;
+fn unit_at(part: u32, v: u32) -> u32 { return part + v; }
+fn unit_quads(w: Unit, part: u32, v: u32) -> Quads {
   return Quads(bitcast<vec4<f16>>(w.xy), bitcast<vec4<f16>>(w.zw));
 }
 fn part_scale(part: u32) -> f32 { return 1.0; }

@@ -1,14 +1,14 @@
 // Weights stored as int4: a vector of 16 bytes holds a group of thirty-two; the groups' scales follow a part's values,
 // f16, eight to a vector.
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
+alias Unit = vec4<u32>;
+fn unit_at(part: u32, v: u32) -> u32 { return part + v; }
 fn widen_low(word: u32, scale: f32) -> vec4<f32> {
   return scale * vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(28u, 24u, 20u, 16u)) >> vec4<u32>(28u));
 }
 fn widen_high(word: u32, scale: f32) -> vec4<f32> {
   return scale * vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(12u, 8u, 4u, 0u)) >> vec4<u32>(28u));
 }
-fn weight_quads(part: u32, v: u32) -> Quads {
-  let w = weights[part + v];
+fn unit_quads(w: Unit, part: u32, v: u32) -> Quads {
   let scales = unpack2x16float(weights[part + params.value_vectors + v / 8u][(v / 2u) % 4u]);
   let s = select(scales.x, scales.y, (v & 1u) == 1u);
   return Quads(

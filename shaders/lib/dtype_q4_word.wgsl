@@ -1,8 +1,8 @@
 // Weights stored as int4, taken a word at a time: eight of them, two quads. Less code than a whole vector, which counts
 // where a load is many instructions (software adapters) or where a tile is wide. Layout as in dtype_q4.
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
-fn weight_quads(part: u32, w: u32) -> Quads {
-  let word = weights[part * 4u + w];
+alias Unit = u32;
+fn unit_at(part: u32, w: u32) -> u32 { return part * 4u + w; }
+fn unit_quads(word: Unit, part: u32, w: u32) -> Quads {
   let scales = unpack2x16float(weights[(part + params.value_vectors) * 4u + w / 8u]);
   let s = select(scales.x, scales.y, (w & 4u) == 4u);
   return Quads(

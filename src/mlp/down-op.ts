@@ -2,8 +2,8 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
-import { type DownMode, down, sumPartials } from './kernels.js';
-import { type NextNorm, type RowOpRun, type StoredRows, sameBuffers } from './row-op.js';
+import { type DownMode, down, downArriving, sumPartials } from './kernels.js';
+import { Bound, type NextNorm, type RowOpRun, type StoredRows } from './row-op.js';
 import { type DownVariant, downVariant, sumsBatch, sumsVectors, unitsOf } from './variants.js';
 
 export interface DownOptions {
@@ -11,6 +11,8 @@ export interface DownOptions {
   /** `segments`: the list that gate_up_active leaves, in segments of so many rows. One shard, batch 1. */
   mode: DownMode;
   segment?: number;
+  /** For mode `arriving`, where `rows` are a slab's: the pool's, stored alike, in one shard. */
+  pool?: StoredRows;
   /** Columns of the output, hidden. */
   columns: number;
   /** Stride of the activations a, in values. */
@@ -48,7 +50,7 @@ export class DownOp {
   private readonly quads: number;
   /** The second pass, where there is one. */
   private readonly sum?: { kernel: Kernel; params: GPUBuffer; partials: Scratch };
-  private bound?: { run: RowOpRun; groups: GPUBindGroup[]; sum?: GPUBindGroup };
+  private readonly bound = new Bound<{ groups: GPUBindGroup[]; sum?: GPUBindGroup }>();
 
   constructor(memory: BufferGroup, options: DownOptions) {
     const { device } = memory;
@@ -69,8 +71,9 @@ export class DownOp {
       ),
     );
     const all = this.splits * rows.shards.length;
-    this.kernel = kernel(device, down, {
+    this.kernel = kernel(device, options.pool ? downArriving : down, {
       slots: {
+        ...(options.pool ? { arrive: sums } : {}),
         dtype: stored.slots.dtype,
         quads: stored.slots.quads,
         sums,
@@ -105,7 +108,7 @@ export class DownOp {
 
   /** `run.x` are the activations a; `run.out` the output. */
   encode(pass: GPUComputePassEncoder, run: RowOpRun): void {
-    const { groups, sum } = this.groupsFor(run);
+    const { groups, sum } = this.bound.get(run, () => this.bind(run));
     const tiles = Math.ceil(run.batch / sumsBatch(this.variant.sums));
     for (const group of groups) {
       encodeDispatch(pass, { kernel: this.kernel, group, grid: [this.columnGroups, this.splits, tiles] });
@@ -116,9 +119,8 @@ export class DownOp {
     }
   }
 
-  private groupsFor(run: RowOpRun): { groups: GPUBindGroup[]; sum?: GPUBindGroup } {
-    if (this.bound && sameBuffers(this.bound.run, run)) return this.bound;
-    const { rows, bias, next } = this.options;
+  private bind(run: RowOpRun): { groups: GPUBindGroup[]; sum?: GPUBindGroup } {
+    const { rows, pool, bias, next } = this.options;
     const { step, x, out, list } = run;
     const partials = this.sum?.partials.buffer;
     const ends = { partials, out, bias, scaled: next?.scaled, next_norm: next?.weight };
@@ -128,12 +130,12 @@ export class DownOp {
         step,
         weights: shard.buffer,
         a: x,
-        row_list: list,
+        pool_weights: pool?.shards[s].buffer,
+        [pool ? 'arrivals' : 'row_list']: list,
         ...ends,
       }),
     );
     const sum = this.sum?.kernel.bind({ params: this.sum.params, step, ...ends });
-    this.bound = { run, groups, sum };
-    return this.bound;
+    return { groups, sum };
   }
 }

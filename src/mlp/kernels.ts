@@ -1,6 +1,8 @@
 import downCode from '../../shaders/down.wgsl';
+import downArrivingCode from '../../shaders/down_arriving.wgsl';
 import gateUpCode from '../../shaders/gate_up.wgsl';
 import gateUpActiveCode from '../../shaders/gate_up_active.wgsl';
+import gateUpArrivingCode from '../../shaders/gate_up_arriving.wgsl';
 import actFatrelu from '../../shaders/lib/act_fatrelu.wgsl';
 import actGeluErf from '../../shaders/lib/act_gelu_erf.wgsl';
 import actGeluTanh from '../../shaders/lib/act_gelu_tanh.wgsl';
@@ -8,8 +10,12 @@ import actIdentity from '../../shaders/lib/act_identity.wgsl';
 import actRelu from '../../shaders/lib/act_relu.wgsl';
 import actRelu2 from '../../shaders/lib/act_relu2.wgsl';
 import actSilu from '../../shaders/lib/act_silu.wgsl';
+import arrive1 from '../../shaders/lib/arrive_1.wgsl';
+import arrive2 from '../../shaders/lib/arrive_2.wgsl';
+import arrive4 from '../../shaders/lib/arrive_4.wgsl';
 import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
+import downParams from '../../shaders/lib/down_params.wgsl';
 import dtypeBf16 from '../../shaders/lib/dtype_bf16.wgsl';
 import dtypeF16 from '../../shaders/lib/dtype_f16.wgsl';
 import dtypeF16Half from '../../shaders/lib/dtype_f16_half.wgsl';
@@ -37,6 +43,7 @@ import quads2Half from '../../shaders/lib/quads_2_half.wgsl';
 import quads4 from '../../shaders/lib/quads_4.wgsl';
 import quads8 from '../../shaders/lib/quads_8.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
+import rowsArriving from '../../shaders/lib/rows_arriving.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
@@ -62,6 +69,7 @@ import tile4x4 from '../../shaders/lib/tile_4x4.wgsl';
 import tileLoop from '../../shaders/lib/tile_loop.wgsl';
 import tilePart from '../../shaders/lib/tile_part.wgsl';
 import tileResident from '../../shaders/lib/tile_resident.wgsl';
+import weight from '../../shaders/lib/weight.wgsl';
 import x1 from '../../shaders/lib/x_1.wgsl';
 import x2 from '../../shaders/lib/x_2.wgsl';
 import x2Half from '../../shaders/lib/x_2_half.wgsl';
@@ -75,18 +83,18 @@ import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
 const params = { row: rowParams };
 /** How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. */
 export const dtype: Readonly<Record<StoredUnit, string>> = {
-  f32: dtypeF32,
-  f16: dtypeF16,
-  bf16: dtypeBf16,
-  q8: dtypeQ8,
-  q4: dtypeQ4,
-  q8_word: dtypeQ8Word,
-  q4_word: dtypeQ4Word,
+  f32: dtypeF32 + weight,
+  f16: dtypeF16 + weight,
+  bf16: dtypeBf16 + weight,
+  q8: dtypeQ8 + weight,
+  q4: dtypeQ4 + weight,
+  q8_word: dtypeQ8Word + weight,
+  q4_word: dtypeQ4Word + weight,
 };
 /** What such a unit widens to, by how many quads. */
 export const quads = { '1': quads1, '2': quads2, '4': quads4, '8': quads8 };
 /** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
-const rowDtype: Readonly<Record<RowUnit, string>> = { ...dtype, f16_half: dtypeF16Half };
+const rowDtype: Readonly<Record<RowUnit, string>> = { ...dtype, f16_half: dtypeF16Half + weight };
 const rowQuads = { ...quads, '2_half': quads2Half };
 const x = { '1': x1, '2': x2, '4': x4, '8': x8, '2_half': x2Half };
 /** Rows and batch elements that are worked on together. */
@@ -133,8 +141,11 @@ const activation = {
   fatrelu: actFatrelu,
 };
 
+/** Rows of a slab that are multiplied while they are brought in: of the two kernels that do both. */
+const arriving = { arriving: rowsArriving + spansRun };
+
 /** How a kernel reaches its rows. */
-export type RowsMode = keyof typeof rows;
+export type RowsMode = keyof typeof rows | keyof typeof arriving;
 /** Down can take them from the list that gate_up_active leaves, too. */
 export type DownMode = RowsMode | 'segments';
 /** Ways that a row kernel has besides, and that down has no need of: what it reads is zero where a mask says so. */
@@ -174,6 +185,14 @@ export const gateUp: KernelTable = {
   constants: rowDefaults,
 };
 
+/** `gate_up` and the copy of its rows into the slab at once, for one token. */
+export const gateUpArriving: KernelTable = {
+  name: 'gate_up_arriving',
+  code: gateUpArrivingCode,
+  slots: { ...shared, tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] }, rows: arriving },
+  constants: rowDefaults,
+};
+
 export const gateUpActive: KernelTable = {
   name: 'gate_up_active',
   code: gateUpActiveCode,
@@ -181,18 +200,42 @@ export const gateUpActive: KernelTable = {
   constants: { ...rowDefaults, ALL: 0 },
 };
 
+const finish = {
+  partials: finishPartials,
+  store: finishStore,
+  add: finishAdd,
+  residual: finishResidual,
+};
+
 export const down: KernelTable = {
   name: 'down',
   code: downCode,
   slots: {
+    params: { down: downParams },
     quads,
     dtype,
     sums,
     rows: { ...rows, segments: rowsSegments },
-    finish: { partials: finishPartials, store: finishStore, add: finishAdd, residual: finishResidual },
+    finish,
   },
   // SEGMENT is gate_up_active's ROWS, where its lists are read.
   constants: { WORKGROUP: 64, SEGMENT: 64 },
+};
+
+/** `down` and the copy of its rows into the slab at once, for one token. */
+export const downArriving: KernelTable = {
+  name: 'down_arriving',
+  code: downArrivingCode,
+  slots: {
+    params: { down: downParams },
+    quads,
+    dtype,
+    sums: { '1x1': sums['1x1'], '1x2': sums['1x2'], '1x4': sums['1x4'] },
+    arrive: { '1x1': arrive1, '1x2': arrive2, '1x4': arrive4 },
+    rows: arriving,
+    finish,
+  },
+  constants: { WORKGROUP: 64 },
 };
 
 export const sumPartials: KernelTable = {

@@ -6,7 +6,7 @@ import type { Field, Shard } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
-import { gateUp, linear, type MaskedMode, type RowsMode } from './kernels.js';
+import { linear, type MaskedMode, type RowsMode } from './kernels.js';
 import { type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
@@ -33,6 +33,8 @@ export interface RowOpOptions {
   table?: KernelTable;
   rows: StoredRows;
   mode: RowsMode | MaskedMode;
+  /** For mode `arriving`, where `rows` are a slab's: the pool's, stored alike, in one shard. */
+  pool?: StoredRows;
   /** Row biases, sharded like `rows`: f32, 4 values a row. */
   bias?: StoredRows;
   activation?: ActivationChoice;
@@ -62,7 +64,10 @@ export interface RowOpRun {
   x: GPUBuffer | Region;
   out: GPUBuffer | Region;
   gate?: GPUBuffer;
+  /** For mode `arriving` the slab's arrivals. */
   list?: GPUBuffer | Region;
+  /** For mode `arriving`: the slab's list of row ids, which `gate_up_arriving` keeps. */
+  rowList?: GPUBuffer;
   /** lib/keep_masked.wgsl */
   masks?: GPUBuffer | Region;
   /** Rows to cover: of a list at most so many. Dense ops cover their shards. */
@@ -77,12 +82,12 @@ export class RowOp {
   private readonly variant: RowVariant;
   private readonly options: RowOpOptions;
   private readonly params: GPUBuffer[];
-  private bound?: { run: RowOpRun; groups: GPUBindGroup[] };
+  private readonly bound = new Bound<GPUBindGroup[]>();
 
   constructor(memory: BufferGroup, options: RowOpOptions) {
     const { rows, bias, activation, norm, table = linear } = options;
     const { device } = memory;
-    const kind = table === gateUp ? 'gate_up' : 'linear';
+    const kind = table === linear ? 'linear' : 'gate_up';
     this.device = device;
     this.options = options;
     this.variant = options.variant ?? rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0]);
@@ -107,19 +112,20 @@ export class RowOp {
 
   encode(pass: GPUComputePassEncoder, run: RowOpRun): void {
     const { rows, mode } = this.options;
-    const groups = this.groupsFor(run);
+    const groups = this.bound.get(run, () => this.bind(run));
     const z = Math.ceil(run.batch / tileBatch(this.variant.tile));
     rows.shards.forEach((shard, s) => {
       const count = mode === 'dense' || mode === 'masked' ? shard.rows : run.count;
-      const [x, y] = foldGrid(this.device, Math.ceil(count / this.variant.ROWS));
+      // An update to no rows at all still has to be noted in the row list.
+      const least = mode === 'arriving' ? 1 : 0;
+      const [x, y] = foldGrid(this.device, Math.max(least, Math.ceil(count / this.variant.ROWS)));
       encodeDispatch(pass, { kernel: this.kernel, group: groups[s], grid: [x, y, z] });
     });
   }
 
-  private groupsFor(run: RowOpRun): GPUBindGroup[] {
-    if (this.bound && sameBuffers(this.bound.run, run)) return this.bound.groups;
-    const { rows, bias, norm, next } = this.options;
-    const groups = rows.shards.map((shard, s) =>
+  private bind(run: RowOpRun): GPUBindGroup[] {
+    const { rows, pool, bias, norm, next } = this.options;
+    return rows.shards.map((shard, s) =>
       this.kernel.bind({
         params: this.params[s],
         step: run.step,
@@ -128,15 +134,14 @@ export class RowOp {
         x: run.x,
         out: run.out,
         gate: run.gate,
-        row_list: run.list,
+        pool_weights: pool?.shards[s].buffer,
+        ...(pool ? { arrivals: run.list, row_list: run.rowList } : { row_list: run.list }),
         row_masks: run.masks,
         residual: norm?.residual,
         scaled: next?.scaled,
         next_norm: next?.weight,
       }),
     );
-    this.bound = { run, groups };
-    return groups;
   }
 }
 
@@ -164,13 +169,29 @@ export function rowParams(
   ];
 }
 
-export function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
+/** What was made for a run, kept for the next one with the same buffers. Lists and masks take turns: one is kept for each. */
+export class Bound<T> {
+  private readonly kept = new Map<RowOpRun['list'], { run: RowOpRun; made: T }>();
+
+  get(run: RowOpRun, make: () => T): T {
+    const place = run.list ?? run.masks;
+    let found = this.kept.get(place);
+    if (!found || !sameBuffers(found.run, run)) {
+      found = { run, made: make() };
+      this.kept.set(place, found);
+    }
+    return found.made;
+  }
+}
+
+function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
   return (
     a.step === b.step &&
     a.x === b.x &&
     a.out === b.out &&
     a.gate === b.gate &&
     a.list === b.list &&
+    a.rowList === b.rowList &&
     a.masks === b.masks
   );
 }

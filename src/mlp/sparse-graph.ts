@@ -1,10 +1,9 @@
 import { BufferGroup, roundUp } from '../gpu/buffers.js';
-import type { Region } from '../gpu/regions.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import { gateUp, type MaskedMode, type RowsMode } from './kernels.js';
-import { RowOp, type RowOpOptions, type StoredRows } from './row-op.js';
+import { gateUp, gateUpArriving, type MaskedMode, type RowsMode } from './kernels.js';
+import { RowOp, type RowOpOptions, type RowOpRun, type StoredRows } from './row-op.js';
 
 /** What a layer's ops are made for. */
 export interface SparseGraphOptions {
@@ -22,14 +21,19 @@ export interface SparseGraphOptions {
   first: StoredRows;
   down: StoredRows;
   bias?: StoredRows;
+  /** For mode `arriving`: what `first` and `down` are in the pool. */
+  pool?: { readonly first: StoredRows; readonly down: StoredRows };
   capacity: number;
 }
 
-const MASKED: Readonly<Record<RowsMode, MaskedMode>> = {
+const MASKED: Readonly<Partial<Record<RowsMode, MaskedMode>>> = {
   dense: 'masked',
   packed: 'packed_masked',
   indexed: 'indexed_masked',
 };
+
+/** One step: x and y as `EncodeStep` has them, and what the mode reads besides. */
+export type SparseGraphRun = Omit<RowOpRun, 'out'> & { y: GPUBuffer };
 
 /** The two ops of a layer for one way of reaching rows, with the activations between them. */
 export class SparseGraph {
@@ -51,6 +55,7 @@ export class SparseGraph {
       first,
       down,
       bias,
+      pool,
       capacity,
     } = options;
     this.memory = new BufferGroup(device);
@@ -59,7 +64,8 @@ export class SparseGraph {
     this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
     const shared: RowOpOptions = {
       rows: first,
-      mode: masked ? MASKED[mode] : mode,
+      pool: pool?.first,
+      mode: (masked && MASKED[mode]) || mode,
       bias,
       activation,
       compute,
@@ -69,10 +75,11 @@ export class SparseGraph {
     };
     this.first = new RowOp(
       this.memory,
-      gated ? { ...shared, table: gateUp } : { ...shared, put: 'activate' },
+      gated ? { ...shared, table: pool ? gateUpArriving : gateUp } : { ...shared, put: 'activate' },
     );
     this.down = new DownOp(this.memory, {
       rows: down,
+      pool: pool?.down,
       mode,
       columns: hidden,
       xStride: stride,
@@ -84,18 +91,10 @@ export class SparseGraph {
     });
   }
 
-  encode(
-    pass: GPUComputePassEncoder,
-    step: GPUBuffer,
-    x: GPUBuffer,
-    y: GPUBuffer,
-    count: number,
-    batch: number,
-    list?: GPUBuffer | Region,
-    masks?: Region,
-  ): void {
-    this.first.encode(pass, { step, x, out: this.a, list, masks, count, batch });
-    this.down.encode(pass, { step, x: this.a, out: y, list, count, batch });
+  encode(pass: GPUComputePassEncoder, { y, ...run }: SparseGraphRun): void {
+    const { a } = this;
+    this.first.encode(pass, { ...run, out: a });
+    this.down.encode(pass, { ...run, x: a, out: y });
   }
 
   get bytes(): number {

@@ -9,7 +9,7 @@ import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
 import { Slab, type SlabDtype, type SlabOptions, type UpdateStats } from '../slab/slab.js';
 import { loadTuningOnce } from '../gpu/tuning-store.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
-import { SparseGraph } from './sparse-graph.js';
+import { SparseGraph, type SparseGraphRun } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
 import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
 import { batchRoom, ForwardBuffers } from './forward-buffers.js';
@@ -17,6 +17,7 @@ import { MaskRegions, maskWords, type StepMask, type StepRows, stepRows } from '
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
+import { canFuseUpdate, checkUpdateWay, type UpdateWay, updateWay } from './update-way.js';
 import { BATCH_TILE } from './variants.js';
 
 type Values = Float32Array | MatrixData;
@@ -78,6 +79,8 @@ export interface EncodeStep {
   strategy?: Strategy;
   /** How many steps will use this mask, this one included; `auto` shares a copy's cost among them. Default 1. */
   reuse?: number;
+  /** How `repack` and `paired` bring rows into the slab; see `UpdateWay`. Default: the faster one, as measured. */
+  update?: UpdateWay;
 }
 
 /** A strategy, and what it changes in the slab where that was worked out to choose it. */
@@ -200,7 +203,7 @@ export class SparseMLP {
    */
   async forward(
     x: Float32Array,
-    step: Pick<EncodeStep, 'mask' | 'strategy' | 'reuse'> = {},
+    step: Pick<EncodeStep, 'mask' | 'strategy' | 'reuse' | 'update'> = {},
   ): Promise<Float32Array> {
     const batch = x.length / this.hidden;
     if (!Number.isInteger(batch) || batch === 0) {
@@ -227,17 +230,18 @@ export class SparseMLP {
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
     const { x, y, batch = 1 } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
+    const update = step.update && checkUpdateWay(step.update);
     this.checkBuffers(x, y, batch);
     const rows = stepRows(step.mask, batch, this.all);
     const { union, each } = rows;
-    const { strategy, change }: Choice =
-      asked === 'auto' ? this.choose(rows, batch, step.reuse) : { strategy: asked };
-    const uniform = this.stepBuffer(batch);
+    const choice: Choice = asked === 'auto' ? this.choose(rows, batch, step.reuse) : { strategy: asked };
+    const { strategy } = choice;
+    const run = { step: this.stepBuffer(batch), x, y, batch };
     if (strategy === 'dense') {
       // One mask for all is read here too: the rows it leaves out are computed and set to zero.
       const masks = each ? this.masks.write(rows) : step.mask && this.regions.write(maskWords(rows));
       const graph = this.graph('dense', masks !== undefined, batch);
-      graph.encode(pass, uniform, x, y, this.pool.rows, batch, undefined, masks);
+      graph.encode(pass, { ...run, count: this.pool.rows, masks });
       this.ran(union);
       return null;
     }
@@ -248,17 +252,49 @@ export class SparseMLP {
       list.set(ids, 4);
       const masks = each && this.masks.write(rows);
       const graph = this.graph('indexed', masks !== undefined, batch);
-      graph.encode(pass, uniform, x, y, ids.length, batch, this.regions.write(list), masks);
+      graph.encode(pass, { ...run, count: ids.length, list: this.regions.write(list), masks });
       this.ran(union);
       return null;
     }
+    const stats = this.encodePacked(pass, rows, run, { ...choice, strategy, update });
+    this.ran(union);
+    return stats;
+  }
+
+  /** Repack and paired: the slab is brought to the mask, and multiplied then or on the way. */
+  private encodePacked(
+    pass: GPUComputePassEncoder,
+    rows: StepRows,
+    run: Omit<SparseGraphRun, 'count'>,
+    { strategy, change, update }: Choice & { strategy: 'repack' | 'paired'; update?: UpdateWay },
+  ): UpdateStats {
+    const { union, each } = rows;
+    const { slab } = this;
+    const { rowList } = slab;
+    const fusible = run.batch === 1 && !each && canFuseUpdate(slab);
+    let known = change;
+    const arriving = () => {
+      if (strategy === 'repack') return 1;
+      known ??= slab.changeTo(union) ?? undefined;
+      return known ? minimumWrites(known) / union.count() : 0;
+    };
+    if (fusible && (update ?? updateWay(this.device, arriving)) === 'fused') {
+      const stats = slab.encodeArrivals(
+        union,
+        { strategy },
+        (list, count) => this.graph('arriving', false, 1).encode(pass, { ...run, count, list, rowList }),
+        known,
+      );
+      // What is in the slab already is only read, as below.
+      if (stats.kind !== 'none') return stats;
+      known = undefined;
+    }
     // What can be refused comes before the slab changes.
     if (each) this.masks.check(rows);
-    const stats = this.slab.encodeUpdate(pass, union, { strategy }, change);
+    const stats = slab.encodeUpdate(pass, union, { strategy }, known);
     const masks = each && this.masks.write(rows);
-    const graph = this.graph('packed', masks !== undefined, batch);
-    graph.encode(pass, uniform, x, y, this.slab.active, batch, this.slab.rowList, masks);
-    this.ran(union);
+    const graph = this.graph('packed', masks !== undefined, run.batch);
+    graph.encode(pass, { ...run, count: slab.active, list: rowList, masks });
     return stats;
   }
 
@@ -359,8 +395,9 @@ export class SparseMLP {
     let graph = this.graphs.get(key);
     if (!graph) {
       const { pool, hidden, inputStride, gated, activation, compute, downBias } = this;
+      const packed = mode === 'packed' || mode === 'arriving';
       const stored = (name: string): StoredRows | undefined =>
-        mode === 'packed' ? slabRows(this.slab, name) : pool.fields.get(name);
+        packed ? slabRows(this.slab, name) : pool.fields.get(name);
       graph = new SparseGraph(this.device, {
         mode,
         masked,
@@ -374,7 +411,8 @@ export class SparseMLP {
         first: stored(gated ? 'gateUp' : 'up') as StoredRows,
         down: stored('down') as StoredRows,
         bias: stored('bias'),
-        capacity: mode === 'packed' ? this.slab.capacity : pool.rows,
+        pool: mode === 'arriving' ? { first: pool.field('gateUp'), down: pool.field('down') } : undefined,
+        capacity: packed ? this.slab.capacity : pool.rows,
       });
       this.graphs.set(key, graph);
     }

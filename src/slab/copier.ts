@@ -100,6 +100,27 @@ export class SlabCopier {
     this.encode(pass, this.copies, region, count);
   }
 
+  /**
+   * Sends a plan for kernels that bring in the rows themselves (lib/rows_arriving.wgsl): [S, P, m', 0, slots that
+   * stay, moves from the pool, moves within the slab]. The moves are a plan's of `planUpdate` or `repackPlan`, whose
+   * destinations ascend and whose pool rows come first.
+   */
+  writeArrivals(moves: Uint32Array, active: number): Region {
+    const { staging } = this;
+    let at = HEADER;
+    let pooled = 0;
+    for (let slot = 0, next = 0; slot < active; slot++) {
+      if (moves[next] === slot) {
+        if (moves[next + 1] < MOVE_FROM_SLAB) pooled++;
+        next += 2;
+      } else staging[at++] = slot;
+    }
+    const stay = at - HEADER;
+    staging.set([stay, pooled, active, 0]);
+    staging.set(moves, at);
+    return this.regions.write(staging, at + moves.length);
+  }
+
   /** slab[i] = pool[ids[i]]. */
   encodeIds(pass: GPUComputePassEncoder, ids: Uint32Array): void {
     const region = this.write(ids, ids.length, 0);

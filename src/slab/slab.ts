@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.js';
 import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
+import type { Region } from '../gpu/regions.js';
 import { isQuantized, rowBytes, type StoredDtype, valueBytes, valueVectors } from '../gpu/layout.js';
 import { Bitmask } from '../mask/index.js';
 import {
@@ -205,15 +206,8 @@ export class Slab {
     options: UpdateOptions = {},
     known?: Transition,
   ): UpdateStats {
-    const { strategy = 'paired', repackBy = 'ids' } = options;
-    const plan =
-      strategy === 'repack'
-        ? repackPlan(this.slots, mask, known)
-        : strategy === 'paired'
-          ? hybridPlan(this.slots, mask, { ...options, tau: options.tau ?? this.tau }, known)
-          : null;
-    if (!plan)
-      throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
+    const { repackBy = 'ids' } = options;
+    const plan = this.plan(mask, options, known);
     if (repackBy !== 'ids' && repackBy !== 'mask') {
       throw new OptionError(`repackBy "${String(repackBy)}" is unknown; use ids or mask.`, { repackBy });
     }
@@ -222,6 +216,25 @@ export class Slab {
     if (plan.kind === 'repack' && repackBy === 'mask') this.copier.encodeMask(pass, mask.words, plan.active);
     else if (plan.kind === 'repack') this.copier.encodeIds(pass, mask.ids());
     else this.copier.encodeMoves(pass, plan.moves, plan.active);
+    this.slots.commit(plan);
+    return stats;
+  }
+
+  /**
+   * As `encodeUpdate`, for kernels that bring in the rows themselves while they use them. `record` gets the arrivals as
+   * lib/rows_arriving.wgsl reads them, and must record work that writes every field and the row list. It is not
+   * called where nothing is written (`none`, `deferred`). Nothing is changed when it throws.
+   */
+  encodeArrivals(
+    mask: Bitmask,
+    options: Omit<UpdateOptions, 'repackBy'>,
+    record: (arrivals: Region, active: number) => void,
+    known?: Transition,
+  ): UpdateStats {
+    const plan = this.plan(mask, options, known);
+    const stats = this.describe(plan);
+    if (stats.kind === 'none' || stats.kind === 'deferred') return stats;
+    record(this.copier.writeArrivals(plan.moves, plan.active), plan.active);
     this.slots.commit(plan);
     return stats;
   }
@@ -331,6 +344,14 @@ export class Slab {
   }: UpdateOptions) {
     if (this.copier.variant.arm !== 'copies' || strategy !== 'paired') return false;
     return tau === 1 && rule === 'writes' && deferBelow === 0 && !this.converts;
+  }
+
+  private plan(mask: Bitmask, options: UpdateOptions, known?: Transition): Plan {
+    const { strategy = 'paired' } = options;
+    if (strategy === 'repack') return repackPlan(this.slots, mask, known);
+    if (strategy === 'paired')
+      return hybridPlan(this.slots, mask, { ...options, tau: options.tau ?? this.tau }, known);
+    throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
   }
 
   private describe(plan: Plan): UpdateStats {

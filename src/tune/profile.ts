@@ -202,6 +202,7 @@ export async function profileModel(
       capacity: mlp.rows,
       active: step.active?.[l] ?? mlp.rows,
       moved: update ? moved(update, mlp.rowBytes) : 0,
+      written: update?.writes ?? 0,
       cache,
     };
   });
@@ -258,6 +259,7 @@ export async function profileMLP(
     capacity: packs ? mlp.slab.capacity : pool.rows,
     active: mlp.explain(given).step.active,
     moved: update ? moved(update, pool.rowBytes) : 0,
+    written: update?.writes ?? 0,
     cache: 0,
   };
   const real = async (): Promise<number> => {

@@ -7,8 +7,9 @@ export interface LayerTraffic {
   readonly capacity: number;
   /** Rows that were active. */
   readonly active: number;
-  /** Bytes that the step's update of the slab read and wrote. */
+  /** Bytes that the step's update of the slab read and wrote, and how many rows it wrote. */
   readonly moved: number;
+  readonly written: number;
   /** Bytes of keys and values up to this token. */
   readonly cache: number;
 }
@@ -76,6 +77,8 @@ function isCopy({ bound }: RecordedDispatch): boolean {
 /** By how a kernel reaches its rows: all of them, those of a list, or the first slots of a slab. */
 function share(rows: string | undefined, layer: LayerTraffic | undefined): number {
   if (rows === 'indexed' || rows === 'segments') return activeShare(layer);
+  // Rows that arrive are read with the others, and written.
+  if (rows === 'arriving' && layer) return (layer.active + layer.written) / layer.capacity;
   return rows === 'packed' && layer ? layer.active / layer.capacity : 1;
 }
 

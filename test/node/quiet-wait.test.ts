@@ -41,6 +41,26 @@ test('the main thread sleeps only while something is pending, once a turn for al
   sleep.mockRestore();
 });
 
+test('after a short wait nothing sleeps for a while', async () => {
+  const sleep = vi.spyOn(Atomics, 'wait');
+  let now = 100;
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now);
+  const wait = async (ms: number): Promise<boolean> => {
+    sleep.mockClear();
+    const waited = quietWait(later(10), 1);
+    now += ms;
+    await waited;
+    return sleep.mock.calls.length > 0;
+  };
+  await wait(5);
+  expect(await wait(0.1), 'after a long wait').toBe(true);
+  expect(await wait(0.1), 'after a short one').toBe(false);
+  expect(await wait(5), 'a long one, once the while is over').toBe(true);
+  expect(await wait(0), 'after it').toBe(true);
+  clock.mockRestore();
+  sleep.mockRestore();
+});
+
 describeAdapters('the waiter of a device', (ctx) => {
   test('is the quiet one', async () => {
     const sleep = vi.spyOn(Atomics, 'wait');

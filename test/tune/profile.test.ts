@@ -24,6 +24,14 @@ import { makeModel } from '../support/make-model.js';
 
 const QUICK = { repeats: 2, ceiling: false };
 const STRATEGIES = ['dense', 'indexed', 'repack', 'paired'] as const;
+const STEPS = [
+  ['dense', undefined],
+  ['indexed', undefined],
+  ['repack', 'copy'],
+  ['repack', 'fused'],
+  ['paired', 'copy'],
+  ['paired', 'fused'],
+] as const;
 const HIDDEN = 32;
 const ROWS = 96;
 const ROW_BYTES = HIDDEN * 4;
@@ -81,18 +89,25 @@ describeAdapters('profile of an MLP', (ctx) => {
     withMLP(ctx.device, async (mlp, x, y) => {
       const mask = even(3);
       const active = ROWS / 3;
-      for (const strategy of STRATEGIES) {
-        const profile = await profileMLP(mlp, { x, y, mask, previous: even(4), strategy }, QUICK);
+      for (const [strategy, update] of STEPS) {
+        const step = { x, y, mask, previous: even(4), strategy, update };
+        const profile = await profileMLP(mlp, step, QUICK);
         const rows = strategy === 'dense' ? ROWS : active;
-        expect(bytesOf(profile, 'gate_up'), strategy).toBe(rows * 2 * ROW_BYTES);
-        expect(bytesOf(profile, 'down'), strategy).toBe(rows * ROW_BYTES);
-        const copies = { repack: 'index_select', paired: 'copy_rows', dense: null, indexed: null }[strategy];
+        const writes = profile.update?.writes ?? 0;
+        if (profile.update) expect(writes).toBe(strategy === 'repack' ? active : profile.update.minimum);
+        // Rows that arrive are read with the others, and written.
+        const arrived = update === 'fused' ? writes : 0;
+        const what = `${strategy} ${update}`;
+        expect(bytesOf(profile, 'gate_up'), what).toBe((rows + arrived) * 2 * ROW_BYTES);
+        expect(bytesOf(profile, 'down'), what).toBe((rows + arrived) * ROW_BYTES);
         const kinds = Object.keys(counts(profile)).filter((name) => name !== 'sum_partials');
-        expect(kinds.sort(), strategy).toEqual(['gate_up', 'down', ...(copies ? [copies] : [])].sort());
-        if (copies) {
-          const writes = profile.update?.writes as number;
-          expect(writes).toBe(strategy === 'repack' ? active : profile.update?.minimum);
-          expect(bytesOf(profile, copies)).toBe(2 * writes * 3 * ROW_BYTES);
+        if (update === 'fused') expect(kinds.sort(), what).toEqual(['down_arriving', 'gate_up_arriving']);
+        else {
+          const copies = { repack: 'index_select', paired: 'copy_rows', dense: null, indexed: null }[
+            strategy
+          ];
+          expect(kinds.sort(), what).toEqual(['gate_up', 'down', ...(copies ? [copies] : [])].sort());
+          if (copies) expect(bytesOf(profile, copies)).toBe(2 * writes * 3 * ROW_BYTES);
         }
         checkSums(profile);
       }
@@ -100,15 +115,15 @@ describeAdapters('profile of an MLP', (ctx) => {
 
   it('replays to the same result', () =>
     withMLP(ctx.device, async (mlp, x, y) => {
-      for (const strategy of STRATEGIES) {
-        const step = { x, y, mask: even(2), previous: even(3), strategy };
+      for (const [strategy, update] of STEPS) {
+        const step = { x, y, mask: even(2), previous: even(3), strategy, update };
         await profileMLP(mlp, step, QUICK);
         const profiled = new Float32Array(await readBuffer(ctx.device, y));
         const once = await mlp.forward(
           Float32Array.from({ length: HIDDEN }, (_, i) => Math.cos(i)),
           { mask: even(2), strategy: 'indexed' },
         );
-        expect(largestDifference(profiled, once), strategy).toBeLessThan(1e-4);
+        expect(largestDifference(profiled, once), `${strategy} ${update}`).toBeLessThan(1e-4);
       }
     }));
 
@@ -283,15 +298,7 @@ describe('pairslab profile', () => {
     const found = JSON.parse(run(...args, '--density', '0.5', '--writes', '0.25', '--json'));
     expect(found).toMatchObject({ ...figures, hidden: 64, rows: 256, active: 128, update: { writes: 32 } });
     const text = run(...args);
-    for (const part of [
-      'kernel',
-      'gate_up',
-      'copy_rows',
-      'total',
-      'in one pass',
-      'wall time',
-      'robustness on',
-    ]) {
+    for (const part of ['kernel', 'gate_up', 'down', 'total', 'in one pass', 'wall time', 'robustness on']) {
       expect(text).toContain(part);
     }
   });
