@@ -30,9 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let up_parts = gate_parts + Parts(params.part_stride);
     var gate = tile_zero();
     var up = tile_zero();
-    for (var v = team_lane(at); v < params.dot_units; v += team_size(at)) {
-      gate = tile_add(gate, gate_parts, v, v * QUADS);
-      up = tile_add(up, up_parts, v, v * QUADS);
+    for (var v = team_lane(at); v < tile_units(); v += team_size(at)) {
+      let q = tile_x(at, 0u, v);
+      gate = tile_add(gate, gate_parts, v, q);
+      up = tile_add(up, up_parts, v, q);
     }
     gate = tile_total(at, gate);
     up = tile_total(at, up);

@@ -6,6 +6,10 @@ struct Quads {
   a: vec4<f16>,
   b: vec4<f16>,
 }
+fn quads_at(quads: Quads, k: u32) -> vec4<f32> {
+  if (k == 0u) { return vec4<f32>(quads.a); }
+  return vec4<f32>(quads.b);
+}
 fn quads_dot(p: Quads, q: Quads) -> f32 {
   return f32(dot(p.a, q.a)) + f32(dot(p.b, q.b));
 }

@@ -5,7 +5,7 @@ alias Parts = u32;
 alias Tile = f32;
 fn tile_parts(i: u32, count: u32) -> Parts { return tile_part(i, count); }
 fn tile_zero() -> Tile { return 0.0; }
-fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: u32) -> Tile {
+fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: TileX) -> Tile {
   return sum + quads_dot(weight_quads(parts, v), x_quads(x_at));
 }
 fn tile_total(at: Lane, sum: Tile) -> Tile { return team_sum(at, sum); }

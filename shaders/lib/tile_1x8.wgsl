@@ -17,7 +17,7 @@ fn tile_dots(w: Quads, at: u32) -> vec4<f32> {
     quads_dot(w, x_quads(at + 3u * s)),
   );
 }
-fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: u32) -> Tile {
+fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: TileX) -> Tile {
   let w = weight_quads(parts, v);
   return Tile(sum.low + tile_dots(w, x_at), sum.high + tile_dots(w, x_at + 4u * params.x_stride));
 }

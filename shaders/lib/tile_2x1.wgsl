@@ -5,7 +5,7 @@ alias Parts = vec2<u32>;
 alias Tile = vec2<f32>;
 fn tile_parts(i: u32, count: u32) -> Parts { return Parts(tile_part(i, count), tile_part(i + 1u, count)); }
 fn tile_zero() -> Tile { return Tile(0.0); }
-fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: u32) -> Tile {
+fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: TileX) -> Tile {
   let q = x_quads(x_at);
   return sum + Tile(quads_dot(weight_quads(parts.x, v), q), quads_dot(weight_quads(parts.y, v), q));
 }

@@ -20,7 +20,7 @@ fn tile_dots(w0: Quads, w1: Quads, w2: Quads, w3: Quads, at: u32) -> vec4<f32> {
   let q = x_quads(at);
   return vec4<f32>(quads_dot(w0, q), quads_dot(w1, q), quads_dot(w2, q), quads_dot(w3, q));
 }
-fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: u32) -> Tile {
+fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: TileX) -> Tile {
   let w0 = weight_quads(parts.x, v);
   let w1 = weight_quads(parts.y, v);
   let w2 = weight_quads(parts.z, v);

@@ -32,6 +32,7 @@ import keepAll from '../../shaders/lib/keep_all.wgsl';
 import keepMasked from '../../shaders/lib/keep_masked.wgsl';
 import normNone from '../../shaders/lib/norm_none.wgsl';
 import normRms from '../../shaders/lib/norm_rms.wgsl';
+import octet from '../../shaders/lib/octet.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
@@ -59,6 +60,7 @@ import sums2x1 from '../../shaders/lib/sums_2x1.wgsl';
 import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
 import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
+import teamShared from '../../shaders/lib/team_shared.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamWorkgroup from '../../shaders/lib/team_workgroup.wgsl';
 import tile1x1 from '../../shaders/lib/tile_1x1.wgsl';
@@ -66,9 +68,11 @@ import tile1x8 from '../../shaders/lib/tile_1x8.wgsl';
 import tile2x1 from '../../shaders/lib/tile_2x1.wgsl';
 import tile4x1 from '../../shaders/lib/tile_4x1.wgsl';
 import tile4x4 from '../../shaders/lib/tile_4x4.wgsl';
+import tile4x8 from '../../shaders/lib/tile_4x8.wgsl';
 import tileLoop from '../../shaders/lib/tile_loop.wgsl';
 import tilePart from '../../shaders/lib/tile_part.wgsl';
 import tileResident from '../../shaders/lib/tile_resident.wgsl';
+import tileX from '../../shaders/lib/tile_x.wgsl';
 import weight from '../../shaders/lib/weight.wgsl';
 import x1 from '../../shaders/lib/x_1.wgsl';
 import x2 from '../../shaders/lib/x_2.wgsl';
@@ -99,15 +103,17 @@ const rowQuads = { ...quads, '2_half': quads2Half };
 const x = { '1': x1, '2': x2, '4': x4, '8': x8, '2_half': x2Half };
 /** Rows and batch elements that are worked on together. */
 const tile: Readonly<Record<Tile, string>> = {
-  '1x1': tilePart + tile1x1 + tileLoop,
-  '2x1': tilePart + tile2x1 + tileLoop,
-  '4x1': tilePart + tile4x1 + tileLoop,
-  '1x8': tilePart + tile1x8 + tileLoop,
-  '4x4': tilePart + tile4x4 + tileLoop,
+  '1x1': tilePart + tileX + tile1x1 + tileLoop,
+  '2x1': tilePart + tileX + tile2x1 + tileLoop,
+  '4x1': tilePart + tileX + tile4x1 + tileLoop,
+  '1x8': tilePart + tileX + tile1x8 + tileLoop,
+  '4x4': tilePart + tileX + tile4x4 + tileLoop,
+  '4x8': octet + tilePart + tile4x8 + tileLoop,
   resident: tilePart + tileResident,
 };
 const team: Readonly<Record<Team, string>> = {
   lane: teamLane,
+  shared: teamShared,
   subgroup: teamSubgroup,
   workgroup: teamWorkgroup,
 };

@@ -3,10 +3,10 @@ import { type Traits, traitsOf } from '../gpu/traits.js';
 import { tuned } from '../gpu/tuning.js';
 import { type Compute, checkCompute } from './compute.js';
 
-/** How many lanes work on a row together. */
-export type Team = 'lane' | 'subgroup' | 'workgroup';
+/** How many lanes work on a row together; `shared`: one, and a subgroup's lanes share what they read of x. */
+export type Team = 'lane' | 'shared' | 'subgroup' | 'workgroup';
 /** Rows by batch elements that a team takes at a time; `resident`: one row, against an x that stays in registers. */
-export type Tile = '1x1' | '2x1' | '4x1' | '1x8' | '4x4' | 'resident';
+export type Tile = '1x1' | '2x1' | '4x1' | '1x8' | '4x4' | '4x8' | 'resident';
 /** Batch elements by stored vectors of columns that a lane sums up. */
 export type Sums = '1x1' | '1x2' | '1x4' | '2x1' | '4x1' | '8x1';
 
@@ -87,8 +87,9 @@ export const BATCH_TILE = 8;
  *
  * Measured on this project's machines (SwiftShader, and lavapipe of Mesa 25.0): a load costs more than arithmetic, so
  * four rows that share a read of x take half the time of one (two where a row is two, [gate | up]); a workgroup of one
- * subgroup is faster than a larger one, whose barriers and subgroups are run one after the other. GPUs want coalesced
- * lanes over a row.
+ * subgroup is faster than a larger one, whose barriers and subgroups are run one after the other; and a load at one
+ * address for all lanes costs as much as at eight, so that in a batch, where most loads are of x, a subgroup's lanes that
+ * share them take half the time. GPUs want coalesced lanes over a row.
  */
 export function rowVariants(
   traits: Traits,
@@ -118,8 +119,11 @@ export function rowVariants(
     // A segment of gate_up_active has barriers of its own: few segments, as long as each core gets some.
     const rows = kind === 'gate_up_active' ? 128 : 64;
     const team = subgroup >= 4 ? cut('subgroup', subgroup, rows) : lanes;
-    // Lanes of their own rows read x at one address, which is one load for all of them.
-    if (batched) return [...add(['4x4'], ...new Set([lanes, team])), ...add(['1x8'], lanes)];
+    if (batched) {
+      const others = [...add(['4x4'], ...new Set([lanes, team])), ...add(['1x8'], lanes)];
+      // An octet takes eight lanes.
+      return subgroup >= 8 ? [...add(['4x8'], cut('shared', subgroup, 4 * subgroup)), ...others] : others;
+    }
     const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
     if (team === lanes) return add(tiles, lanes);
     if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) tiles.unshift('resident');
@@ -178,7 +182,8 @@ export function downVariants(
       (s) => s === '1x1' || units >= 8 * sumsVectors(s) * cuts[0].workgroups,
     );
     const one: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
-    const sums: Sums[] = batched ? ['8x1', '4x1'] : one;
+    const tiles: Sums[] = software && isQuantized(dtype) ? ['4x1', '8x1'] : ['8x1', '4x1'];
+    const sums: Sums[] = batched ? tiles : one;
     return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
   });
 }

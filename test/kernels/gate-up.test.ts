@@ -8,7 +8,16 @@ import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
 import { folded, poisonRows, rowParams, rowShape, shardsOf, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkF16, checkTeam, randomIds, randomValues, source, tiledWorkgroup } from './make.js';
+import {
+  cheap,
+  checkF16,
+  checkTeam,
+  randomIds,
+  randomValues,
+  sharedTiles,
+  source,
+  tiledWorkgroup,
+} from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -17,12 +26,12 @@ const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     compute: ['f32', 'f16'],
-    team: ['lane', 'subgroup', 'workgroup'],
+    team: ['lane', 'subgroup', 'workgroup', 'shared'],
     rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked'],
     bias: ['none', 'row'],
     // All of them: activation.test.ts.
     activation: ['silu', 'relu2'],
-    tile: ['1x1', '2x1', '4x1', '1x8', '4x4'],
+    tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
     width: ['vector', 'word'],
     ROWS: [1, 4, 16, 64],
     WORKGROUP: [16, 64, 128],
@@ -38,7 +47,13 @@ const cases = pairwise(
     (one.m === N || one.rows !== 'dense') &&
     cheap(one),
 );
-cases.push(tiledWorkgroup({ ...cases[0], rows: 'masked', m: 40 }));
+cases.push(
+  tiledWorkgroup({ ...cases[0], rows: 'masked', m: 40 }),
+  ...sharedTiles(cases[0], { rows: 'indexed', shards: 3, m: 40 }),
+  ...sharedTiles(cases[0], { rows: 'packed', shards: 1, m: 40 }).slice(0, 1),
+);
+const [, halves] = sharedTiles(cases[0]);
+cases.push({ ...halves, compute: 'f16', rows: 'dense', m: N });
 
 describeAdapters('gate_up', (ctx) => {
   cases.forEach((one, seed) => {

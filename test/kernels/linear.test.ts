@@ -18,7 +18,16 @@ import {
   storeRows,
   useLab,
 } from './lab.js';
-import { cheap, checkF16, checkTeam, randomIds, randomValues, source, tiledWorkgroup } from './make.js';
+import {
+  cheap,
+  checkF16,
+  checkTeam,
+  randomIds,
+  randomValues,
+  sharedTiles,
+  source,
+  tiledWorkgroup,
+} from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -28,14 +37,14 @@ const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     compute: ['f32', 'f16'],
-    team: ['lane', 'subgroup', 'workgroup'],
+    team: ['lane', 'subgroup', 'workgroup', 'shared'],
     rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked'],
     bias: ['none', 'row'],
     put: ['store', 'add', 'activate', 'gated'],
     // All of them: activation.test.ts.
     activation: ['identity', 'silu', 'fatrelu'],
     threshold: [-1, 0, 0.3],
-    tile: ['1x1', '2x1', '4x1', '1x8', '4x4'],
+    tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
     width: ['vector', 'word'],
     ROWS: [1, 4, 16, 64],
     WORKGROUP: [16, 64, 128],
@@ -58,6 +67,7 @@ const cases = pairwise(
 );
 cases.push(
   tiledWorkgroup({ ...cases[0], put: 'add', activation: 'identity', threshold: -1, rows: 'indexed', m: 40 }),
+  ...sharedTiles(cases[0], { put: 'add', activation: 'identity', threshold: -1, rows: 'dense', m: N }),
 );
 
 describeAdapters('linear', (ctx) => {

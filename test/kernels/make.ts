@@ -1,4 +1,5 @@
 /** Random inputs. */
+import { traitsOf } from '../../src/gpu/traits.js';
 import { randomSource } from '../support/make-model.js';
 
 export const source = randomSource;
@@ -23,12 +24,15 @@ export function randomIds(random: () => number, count: number, limit: number): n
   return ids.slice(0, count);
 }
 
-/** Skips a subgroup variant, with the reason, where the device has no subgroups. */
+/** Skips a subgroup variant, with the reason, where the device has no subgroups, or too small ones. */
 export function checkTeam(
   team: string,
-  ctx: { has(feature: string): boolean; adapter: { name: string } },
+  ctx: { has(feature: string): boolean; adapter: { name: string }; device: GPUDevice },
   skip: (reason: string) => void,
 ): void {
+  const { subgroup } = traitsOf(ctx.device);
+  if (team === 'shared' && subgroup < 8)
+    skip(`${ctx.adapter.name} has subgroups of ${subgroup}, not 8 or more`);
   if (team === 'subgroup' && !ctx.has('subgroups')) skip(`${ctx.adapter.name} has no subgroups`);
 }
 
@@ -62,12 +66,32 @@ interface Cut {
  */
 export function cheap({ compute, weights, team, tile, width, ROWS, m, K, batch, fold }: Cut): boolean {
   const quantized = weights === 'q8' || weights === 'q4';
+  // Made for each other: sharedTiles.
+  if (team === 'shared' || tile === '4x8') return false;
   if (compute === 'f16' && weights !== 'f16') return false;
   if (ROWS % Number(tile[0]) !== 0 || (width === 'word' && !quantized)) return false;
   if (tile.endsWith('x1')) return true;
   if (quantized && width === 'vector') return false;
   const plain = (ROWS === 4 || ROWS === 16) && m >= 40 && (K === 20 || K === 77) && batch > 1 && fold === 1;
   return team !== 'workgroup' && plain;
+}
+
+/** Cases of the tile that is made for lanes that share x, four rows a lane; one a dtype, made of another. */
+export function sharedTiles<C extends Cut>(one: C, change: Partial<NoInfer<C>> = {}): C[] {
+  return (['f32', 'f16', 'bf16', 'q8', 'q4'] as const).map((weights, i) => ({
+    ...one,
+    ...change,
+    compute: 'f32',
+    weights,
+    width: weights === 'q8' || weights === 'q4' ? 'word' : 'vector',
+    team: 'shared',
+    tile: '4x8',
+    WORKGROUP: 16,
+    ROWS: 64,
+    // Five quads of f32 end in the middle of an octet.
+    K: weights === 'f32' ? 20 : 77,
+    batch: i % 2 === 0 ? 9 : 3,
+  }));
 }
 
 /** The one batched case with a team of a workgroup, made of another. */
