@@ -1,5 +1,4 @@
-/** What `next_token` gives where there is no likeliest token. */
-export const NO_TOKEN = 0xffffffff;
+import { NO_TOKEN } from '../src/llama/kernels.js';
 
 /** The first of the largest logits [vocab]; NO_TOKEN for a NaN or +Infinity anywhere, or nothing but -Infinity. */
 export function nextToken(logits: ArrayLike<number>): number {

@@ -33,6 +33,9 @@ export const nextToken: KernelTable = {
   constants: { WORKGROUP: 256 },
 };
 
+/** What `next_token` gives where there is no likeliest token. */
+export const NO_TOKEN = 0xffffffff;
+
 /** One workgroup reads all logits: as wide as WebGPU promises, but on a software adapter, where barriers cost most. */
 export const nextTokenConstants = ({ software, subgroup }: Traits): Record<string, number> => ({
   WORKGROUP: software ? Math.max(4, subgroup) : 256,

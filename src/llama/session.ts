@@ -1,4 +1,3 @@
-import { NO_TOKEN } from '../../shaders/next_token.js';
 import { NonFiniteError, OptionError, RowError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
 import { Readback } from '../gpu/readback.js';
@@ -9,7 +8,7 @@ import { checkStrategy, type Strategy } from '../mlp/strategy.js';
 import { Slab, type UpdateStats } from '../slab/slab.js';
 import { AutoLayers } from './auto-layers.js';
 import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
-import { headQuads } from './kernels.js';
+import { headQuads, NO_TOKEN } from './kernels.js';
 import { checkMode, type Mode } from './mode.js';
 import { Prefill } from './prefill.js';
 import { Sampler } from './sample.js';

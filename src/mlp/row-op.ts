@@ -90,7 +90,9 @@ export class RowOp {
     const kind = table === linear ? 'linear' : 'gate_up';
     this.device = device;
     this.options = options;
-    this.variant = options.variant ?? rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0]);
+    this.variant =
+      options.variant ??
+      rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute);
     const { team, tile, width } = this.variant;
     const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
     this.kernel = kernel(device, table, {

@@ -195,8 +195,12 @@ export function rowVariant(
   dtype: StoredDtype,
   batched: boolean,
   cols: number,
+  compute: Compute = 'f32',
 ): RowVariant {
-  const variants = rowVariants(traitsOf(device), kind, dtype, batched, cols);
+  // Values that lanes share are f32.
+  const variants = rowVariants(traitsOf(device), kind, dtype, batched, cols).filter(
+    ({ team }) => compute === 'f32' || team !== 'shared',
+  );
   return tuned(device, { kernel: kind, dtype, batched, cols }, variants) ?? variants[0];
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { nextToken as nextTokenTwin, NO_TOKEN } from '../../shaders/next_token.js';
-import { nextToken } from '../../src/llama/kernels.js';
+import { nextToken as nextTokenTwin } from '../../shaders/next_token.js';
+import { nextToken, NO_TOKEN } from '../../src/llama/kernels.js';
 import { describeAdapters } from '../support/adapters.js';
 import { type Lab, poisoned, useLab } from './lab.js';
 import { randomValues, source } from './make.js';
