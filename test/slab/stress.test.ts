@@ -46,7 +46,7 @@ const configs: Config[] = [
 
 /** One of the ways to bring a slab to a mask, at random. */
 function updateSomehow(slab: Slab, mask: Bitmask, random: () => number): UpdateStats {
-  const { device } = slab.pool;
+  const { device } = slab;
   const way = random();
   if (way < 0.6) return slab.update(mask);
   if (way < 0.7) return slab.update(mask, { tau: 0.4 });
