@@ -3,7 +3,7 @@
  * model.safetensors.index.json lists. Opening reads headers only.
  */
 import { ModelFormatError } from '../errors.js';
-import { type ByteSource, isObject, type ModelFolder, readJsonObject, show } from './byte-source.js';
+import { type ByteSource, isObject, type ModelFolder, readJsonObject, show } from '../io/byte-source.js';
 import { type LlamaConfig, parseConfig } from './config.js';
 import { openSafetensors, type Safetensors, type TensorData, type TensorInfo, toF32 } from './safetensors.js';
 

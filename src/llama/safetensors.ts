@@ -7,7 +7,7 @@
  */
 import { decodeBf16, decodeF16 } from '../dtype.js';
 import { ModelFormatError } from '../errors.js';
-import { type ByteSource, isObject, parseJson, readExactly, show } from './byte-source.js';
+import { type ByteSource, isObject, parseJson, readExactly, show } from '../io/byte-source.js';
 
 /** The reference implementation's limit on the header, in bytes. */
 const HEADER_LIMIT = 100_000_000;

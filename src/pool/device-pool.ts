@@ -12,6 +12,7 @@ import {
   planField,
   quantizationOf,
 } from './fields.js';
+import type { HostPool } from './host-pool.js';
 
 export interface PoolOptions {
   /** How rows are stored. Default f32. */
@@ -56,15 +57,39 @@ export class DevicePool {
     fields: Readonly<Record<string, FieldSpec>>,
     options: PoolOptions = {},
   ): DevicePool {
-    return new DevicePool(device, fields, options);
-  }
-
-  private constructor(device: GPUDevice, specs: Readonly<Record<string, FieldSpec>>, options: PoolOptions) {
     const dtype = checkStoredDtype(options.dtype ?? 'f32');
     const label = options.label ?? 'pool';
-    const names = Object.keys(specs);
+    const names = Object.keys(fields);
     if (names.length === 0) throw new OptionError(`${label} needs at least one field.`);
-    const rows = countRows(label, specs, options.rows);
+    const rows = countRows(label, fields, options.rows);
+    const plans = names.map((name) => planField(label, name, fields[name], dtype));
+    return new DevicePool(device, rows, plans, label, options);
+  }
+
+  /**
+   * A pool of rows that are packed already, which are uploaded as they are.
+   * @throws OptionError for a shard size that is none; DeviceLimitError when a row alone exceeds a binding.
+   */
+  static fromHost(
+    device: GPUDevice,
+    host: HostPool,
+    options: Pick<PoolOptions, 'maxShardBytes' | 'label'> = {},
+  ): DevicePool {
+    const plans = [...host.fields.values()].map((field) => ({
+      ...field,
+      source: [],
+      packed: (begin: number, end: number) => host.fieldRows(field.name, begin, end),
+    }));
+    return new DevicePool(device, host.rows, plans, options.label ?? host.label, options);
+  }
+
+  private constructor(
+    device: GPUDevice,
+    rows: number,
+    plans: readonly FieldPlan[],
+    label: string,
+    options: PoolOptions,
+  ) {
     const { maxShardBytes = Number.POSITIVE_INFINITY } = options;
     if (!(maxShardBytes > 0)) {
       throw new OptionError(`maxShardBytes must be above 0; it is ${maxShardBytes}.`, { maxShardBytes });
@@ -74,7 +99,6 @@ export class DevicePool {
       device.limits.maxStorageBufferBindingSize,
       device.limits.maxBufferSize,
     );
-    const plans = names.map((name) => planField(label, name, specs[name], dtype));
     const widest = Math.max(...plans.map((plan) => plan.rowBytes));
     const whole = plans.some((plan) => plan.adopt);
     const shardRows = whole ? rows : Math.min(rows, Math.floor(limit / widest));
@@ -115,12 +139,13 @@ export class DevicePool {
   private store(plan: FieldPlan, shardRows: number): Field {
     const { device, rows, label } = this;
     const { name, dtype, parts, rowBytes, source, adopt } = plan;
+    const pack = plan.packed ?? ((begin, end) => packRows(source, rows, begin, end, dtype, meters));
     const meters = source.map(() => new QuantizationMeter());
     const shards: Shard[] = [];
     for (let base = 0; base < rows; base += shardRows) {
       const count = Math.min(shardRows, rows - base);
       const buffer = adopt ?? this.memory.storage(`${label} ${name} ${base}`, count * rowBytes);
-      if (!adopt) upload(device, buffer, 0, packRows(source, rows, base, base + count, dtype, meters));
+      if (!adopt) upload(device, buffer, 0, pack(base, base + count));
       shards.push({ buffer, base, rows: count });
     }
     return { name, dtype, parts, rowBytes, shards, quantization: quantizationOf(plan, meters) };

@@ -57,6 +57,8 @@ export interface FieldPlan extends FieldLayout {
   readonly source: readonly Part[];
   /** The buffer that is taken as it is. */
   readonly adopt?: GPUBuffer;
+  /** Rows [begin, end) as they are stored, where they need no packing. */
+  readonly packed?: (begin: number, end: number) => Uint8Array<ArrayBuffer>;
 }
 
 /** @throws OptionError for an unknown dtype or no parts; ShapeError for columns that cannot be. */

@@ -103,14 +103,14 @@ export class HostPool implements OffDevicePool {
     options.onProgress?.(ids.length, ids.length);
   }
 
-  /** The rows of one field, [N, field.rowBytes], as a pool on the device keeps them. */
-  fieldRows(name: string): Uint8Array<ArrayBuffer> {
+  /** Rows `[begin, end)` of one field, [rows, field.rowBytes], as a pool on the device keeps them. */
+  fieldRows(name: string, begin = 0, end = this.rows): Uint8Array<ArrayBuffer> {
     const { rowBytes } = this.field(name);
     const start = bundleOffsets(this.fields.values()).get(name) as number;
-    const out = new Uint8Array(this.rows * rowBytes);
-    for (let r = 0; r < this.rows; r++) {
+    const out = new Uint8Array((end - begin) * rowBytes);
+    for (let r = begin; r < end; r++) {
       const at = r * this.rowBytes + start;
-      out.set(this.bytes.subarray(at, at + rowBytes), r * rowBytes);
+      out.set(this.bytes.subarray(at, at + rowBytes), (r - begin) * rowBytes);
     }
     return out;
   }

@@ -1,6 +1,6 @@
 /** Tiny random LLaMAs in memory, in the Hugging Face layout, and the safetensors writer they need. */
 import { type Dtype, encodeBf16, encodeF16 } from '../../src/dtype.js';
-import { type ByteSource, MemorySource, type ModelFolder } from '../../src/llama/byte-source.js';
+import { type ByteSource, MemorySource, type ModelFolder } from '../../src/io/byte-source.js';
 import { requiredTensors } from '../../src/llama/checkpoint.js';
 import { parseConfig } from '../../src/llama/config.js';
 
