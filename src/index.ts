@@ -18,7 +18,20 @@ export * from './plan/index.js';
 export { DevicePool, type PoolOptions } from './pool/device-pool.js';
 export type { FieldLayout, FieldSpec, MatrixQuantization } from './pool/fields.js';
 export type { QuantizationError } from './quantize.js';
+export {
+  BlobSource,
+  type ByteReadOptions,
+  type ByteSource,
+  MemorySource,
+  type ModelFolder,
+} from './io/byte-source.js';
+export { HttpFolder, type HttpOpenOptions, type HttpOptions, HttpSource } from './io/http-source.js';
+export type { RetryOptions } from './io/retry.js';
+export type { BlockCache } from './pool/block-cache.js';
+export { openBundle, RowBundle } from './pool/bundle.js';
 export { HostPool, type HostPoolOptions } from './pool/host-pool.js';
+export { type CacheFiles, opfsFiles, SegmentCache, type SegmentCacheOptions } from './pool/segment-cache.js';
+export { type ReadCounts, StoredPool, type StoredPoolOptions, type StoredRows } from './pool/stored-pool.js';
 export type { OffDevicePool, Pool, ReadOptions } from './pool/pool.js';
 export { Slab, type SlabOptions, type UpdateOptions, type UpdateStats } from './slab/slab.js';
 export type { SlabDtype } from './slab/slab-fields.js';
