@@ -16,8 +16,9 @@ import { FolderSink } from '../../src/node/folder-sink.js';
 import { DiskFolder } from '../../src/node/model-folder.js';
 import { NodeFolder, STATESMAN } from '../llama/node-folder.js';
 
-const found = spawnSync('nginx', ['-v'], { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
+// Debian has it where only root's path leads.
 const ENV = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
+const found = spawnSync('nginx', ['-v'], { env: ENV });
 const QUICK = { retries: 2, backoffMs: 1 };
 
 const freePort = () =>
