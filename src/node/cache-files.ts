@@ -1,13 +1,34 @@
-import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CacheFiles } from '../pool/segment-cache.js';
 import { cacheFolder } from './tuning-store.js';
+
+const MOST_OPEN = 64;
 
 /** The files of a folder on disk, made when the first is written. Default: `blocks` in the user's cache folder. */
 export function cacheFolderFiles(folder = join(cacheFolder(), 'blocks')): CacheFiles {
   const missing = (error: NodeJS.ErrnoException): null => {
     if (error.code === 'ENOENT') return null;
     throw error;
+  };
+  /** Opening takes longer than reading a block. The one opened first is closed first. */
+  const handles = new Map<string, Promise<FileHandle | null>>();
+  const shut = async (name: string): Promise<void> => {
+    const handle = handles.get(name);
+    handles.delete(name);
+    await (await handle)?.close();
+  };
+  const opened = async (name: string): Promise<FileHandle | null> => {
+    let handle = handles.get(name);
+    if (!handle) {
+      handle = open(join(folder, name)).catch(missing);
+      handles.set(name, handle);
+      const [oldest] = handles.keys();
+      if (handles.size > MOST_OPEN) await shut(oldest);
+    }
+    const found = await handle;
+    if (!found) handles.delete(name);
+    return found;
   };
   return {
     list: async () => {
@@ -16,14 +37,16 @@ export function cacheFolderFiles(folder = join(cacheFolder(), 'blocks')): CacheF
       return names.flatMap((name, i) => (sizes[i]?.isFile() ? [{ name, size: sizes[i].size }] : []));
     },
     read: async (name, offset, length) => {
-      const handle = await open(join(folder, name)).catch(missing);
+      const handle = await opened(name);
       if (!handle) return null;
+      const bytes = new Uint8Array(length);
       try {
-        const bytes = new Uint8Array(length);
         const { bytesRead } = await handle.read(bytes, 0, length, offset);
         return bytesRead === length ? bytes : null;
-      } finally {
-        await handle.close();
+      } catch (error) {
+        // Another read closed it to stay below the limit.
+        if ((error as NodeJS.ErrnoException).code === 'EBADF') return null;
+        throw error;
       }
     },
     write: async (name, bytes) => {
@@ -36,6 +59,12 @@ export function cacheFolderFiles(folder = join(cacheFolder(), 'blocks')): CacheF
         await rm(partial, { force: true });
       }
     },
-    remove: (name) => rm(join(folder, name), { force: true }),
+    remove: async (name) => {
+      await shut(name);
+      await rm(join(folder, name), { force: true });
+    },
+    close: async () => {
+      await Promise.all([...handles.keys()].map(shut));
+    },
   };
 }

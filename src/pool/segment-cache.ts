@@ -10,6 +10,8 @@ export interface CacheFiles {
   /** Whole or not at all. */
   write(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
   remove(name: string): Promise<void>;
+  /** Gives back what is held for reading; it may be read from again. */
+  close?(): Promise<void>;
 }
 
 export interface SegmentCacheOptions {
@@ -43,7 +45,7 @@ const HEADER_LIMIT = 16 << 20;
 /**
  * Blocks in files of many, oldest first given up, except those that were read since. A segment is a u32 header length,
  * a JSON header [[key, bytes], …] and the blocks, one after the other. What is gathered but not in a file yet is lost
- * when the program ends without `flush`.
+ * when the program ends without `close`.
  */
 export class SegmentCache implements BlockCache {
   /** Writes that failed, e.g. for want of room on the disk: their blocks are not kept. */
@@ -110,6 +112,12 @@ export class SegmentCache implements BlockCache {
   flush(): Promise<void> {
     this.writing = this.writing.then(() => this.writeGathered());
     return this.writing;
+  }
+
+  /** `flush`, and gives back open files. The cache may be used on. */
+  async close(): Promise<void> {
+    await this.flush();
+    await this.files.close?.();
   }
 
   private gather(entry: Entry): void {

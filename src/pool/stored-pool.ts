@@ -1,4 +1,4 @@
-import { ModelFormatError, OptionError, PoolError } from '../errors.js';
+import { DeviceLimitError, ModelFormatError, OptionError, PoolError } from '../errors.js';
 import { type ByteSource, readExactly } from '../io/byte-source.js';
 import { crc32c } from '../io/crc32c.js';
 import type { BlockCache } from './block-cache.js';
@@ -34,6 +34,9 @@ export interface StoredPoolOptions {
 }
 
 const DEFAULTS = { gapBytes: 16 << 10, requestBytes: 4 << 20, concurrency: 6, rereads: 2 };
+
+/** Blocks asked of the cache at a time. */
+const CACHE_READS = 32;
 
 /** What a pool has read, since it was made. */
 export interface ReadCounts {
@@ -118,9 +121,9 @@ export class StoredPool implements OffDevicePool {
     await this.fromSource(job, missing, options.signal);
   }
 
-  /** All rows in host memory. @throws what `read` throws. */
+  /** All rows in host memory. @throws what `read` throws; DeviceLimitError when there is not so much memory. */
   async toHost(options: ReadOptions = {}): Promise<HostPool> {
-    const bytes = new Uint8Array(this.rows * this.rowBytes);
+    const bytes = this.allocate();
     await this.read(
       Uint32Array.from({ length: this.rows }, (_, row) => row),
       bytes,
@@ -129,24 +132,41 @@ export class StoredPool implements OffDevicePool {
     return new HostPool(this.stored.fields, bytes, this.label);
   }
 
+  private allocate(): Uint8Array<ArrayBuffer> {
+    const bytes = this.rows * this.rowBytes;
+    try {
+      return new Uint8Array(bytes);
+    } catch (cause) {
+      throw new DeviceLimitError(
+        `${this.label} has ${bytes} bytes, more than host memory can hold at once: ${String(cause)}. Read rows of it.`,
+        { bytes },
+      );
+    }
+  }
+
   /** Takes what the cache has. @returns the blocks that it does not have. */
   private async fromCache(job: Job, signal?: AbortSignal): Promise<Uint32Array> {
     const { cache } = this;
     if (!cache) return job.blocks;
     const missing: number[] = [];
-    for (const block of job.blocks) {
-      const bytes = await cache.get(this.key(block));
+    const { blocks } = job;
+    for (let first = 0; first < blocks.length; first += CACHE_READS) {
+      const some = [...blocks.subarray(first, first + CACHE_READS)];
+      const found = await Promise.all(some.map((block) => cache.get(this.key(block))));
       signal?.throwIfAborted();
-      if (bytes && this.isWhole(block, bytes)) {
-        this.counts.cached++;
-        job.deliver(block, bytes);
-        continue;
+      for (const [i, bytes] of found.entries()) {
+        const block = some[i];
+        if (bytes && this.isWhole(block, bytes)) {
+          this.counts.cached++;
+          job.deliver(block, bytes);
+          continue;
+        }
+        if (bytes) {
+          this.counts.damaged++;
+          await cache.drop(this.key(block));
+        }
+        missing.push(block);
       }
-      if (bytes) {
-        this.counts.damaged++;
-        await cache.drop(this.key(block));
-      }
-      missing.push(block);
     }
     return Uint32Array.from(missing);
   }

@@ -113,6 +113,10 @@ export class Slab {
       throw new OptionError(
         `${pool.label} is on no device: give the slab one, \`new Slab(pool, { device })\`.`,
       );
+    for (const given of [options.device, options.ring?.device]) {
+      if (given && given !== device)
+        throw new OptionError(`${pool.label}, device and ring of a slab must be on one device.`);
+    }
     this.device = device;
     this.pool = pool;
     this.label = options.label ?? 'slab';

@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ModelFormatError, OptionError, PoolError, RowError, ShapeError } from '../../src/errors.js';
+import {
+  DeviceLimitError,
+  ModelFormatError,
+  OptionError,
+  PoolError,
+  RowError,
+  ShapeError,
+} from '../../src/errors.js';
 import { BlobSource, type ByteReadOptions, type ByteSource, MemorySource } from '../../src/io/byte-source.js';
 import { HttpSource } from '../../src/io/http-source.js';
 import { DiskFolder } from '../../src/node/model-folder.js';
@@ -204,6 +211,16 @@ describe('StoredPool', () => {
     const cases = [{ rows: 51 }, { offset: 1 }, { rows: 2 ** 40 }, { blockRows: 3 }];
     for (const wrong of cases)
       expect(() => new StoredPool(source, { ...stored, ...wrong })).toThrow(ModelFormatError);
+    // A server may say that a file has any size.
+    const endless: ByteSource = {
+      name: 'endless',
+      size: 2 ** 52,
+      read: (at, length) => source.read(at, length),
+    };
+    const rows = 2 ** 31 - 1;
+    const huge = { ...stored, rows, blockRows: rows, checksums: new Uint32Array(1) };
+    const fields = [{ ...stored.fields[0], rowBytes: 2 ** 20 }];
+    await expect(new StoredPool(endless, { ...huge, fields }).toHost()).rejects.toThrow(DeviceLimitError);
     for (const wrong of [{ concurrency: 0 }, { gapBytes: -1 }, { requestBytes: Number.NaN }, { rereads: -1 }])
       expect(() => new StoredPool(source, stored, wrong)).toThrow(OptionError);
   });

@@ -230,6 +230,11 @@ describeAdapters('slab over a pool off the device', (ctx) => {
     expect(() => slab.repackByIds([1])).toThrow(OptionError);
     expect(() => slab.encodeUpdateByCopies(ctx.device.createCommandEncoder(), mask(1))).toThrow(OptionError);
     expect(() => new Slab(arriving)).toThrow(/on no device/);
+    for (const bytes of [0, 8, 40, Number.NaN])
+      expect(() => new UploadRing(ctx.device, { bytes })).toThrow(OptionError);
+    const other = new UploadRing(tap(ctx.device).device, { bytes: LAYER_ROW });
+    expect(() => new Slab(host, { device: ctx.device, ring: other })).toThrow(/one device/);
+    other.destroy();
     const ring = new UploadRing(ctx.device, { bytes: LAYER_ROW - 16 });
     const before = gpuBytes(ctx.device);
     expect(() => new Slab(host, { ring })).toThrow(/one row of host pool needs 96/);
