@@ -20,6 +20,7 @@ import { SlabCopier, type SlabField } from './copier.js';
 import { type SlabDtype, slabFields } from './slab-fields.js';
 import { StagedCopier, type StagedMoves, stageMoves } from './staged-copier.js';
 import { measuredTau } from './tau.js';
+import { describe, moves, type UpdateStats } from './update-stats.js';
 import { UploadRing } from './upload-ring.js';
 import type { CopyTuning } from './variants.js';
 import { type ActiveDownView, type SlabView, viewOf } from './view.js';
@@ -47,23 +48,6 @@ export interface SlabOptions extends CopyTuning {
 
 /** The least a slab's own ring has, unless all of the slab is smaller. */
 const OWN_RING_BYTES = 4 << 20;
-
-/** What an update did. Bytes count what is written to the slab; as many are read where nothing is converted. */
-export interface UpdateStats {
-  readonly kind: 'paired' | 'repack' | 'none' | 'deferred';
-  readonly added: number;
-  readonly removed: number;
-  /** Active rows after the update, m'. */
-  readonly active: number;
-  /** Rows written. */
-  readonly writes: number;
-  /** The fewest rows that could have been written. */
-  readonly minimum: number;
-  readonly bytes: number;
-  readonly minimumBytes: number;
-  /** Set when the change was put off: the slab still holds the old mask. */
-  readonly deferred: { readonly added: Uint32Array; readonly removed: Uint32Array } | null;
-}
 
 export interface UpdateOptions extends HybridOptions {
   /** `paired` (the default) follows the hybrid rule; `repack` gathers every active row again. */
@@ -304,7 +288,7 @@ export class Slab {
     }
     const plan =
       strategy === 'repack' ? repackPlan(this.slots, mask) : hybridPlan(this.slots, mask, { tau: 1 });
-    const stats = this.describe(plan);
+    const stats = describe(plan, this.rowBytes);
     if (stats.kind === 'none') return stats;
     const rows = new Uint32Array(plan.active);
     rows.set(this.slots.slots().subarray(0, plan.active));
@@ -373,7 +357,7 @@ export class Slab {
       strategy === 'repack'
         ? repackPlan(slots, mask, known)
         : hybridPlan(slots, mask, { ...options, tau: options.tau ?? this.tau }, known);
-    return { plan, stats: this.describe(plan) };
+    return { plan, stats: describe(plan, this.rowBytes) };
   }
 
   /** @throws OptionError for a pool that is not on the device. */
@@ -443,23 +427,4 @@ export class Slab {
     if (this.copier?.variant.arm !== 'copies' || strategy !== 'paired') return false;
     return tau === 1 && rule === 'writes' && deferBelow === 0 && !this.converts;
   }
-
-  private describe(plan: Plan): UpdateStats {
-    const { rowBytes } = this;
-    const unchanged = plan.added.length + plan.removed.length === 0 && plan.kind !== 'repack';
-    return {
-      kind: plan.deferred ? 'deferred' : unchanged ? 'none' : plan.kind === 'repack' ? 'repack' : 'paired',
-      added: plan.added.length,
-      removed: plan.removed.length,
-      active: plan.active,
-      writes: plan.writes,
-      minimum: plan.minimum,
-      bytes: plan.writes * rowBytes,
-      minimumBytes: plan.minimum * rowBytes,
-      deferred: plan.deferred,
-    };
-  }
 }
-
-/** Whether there is anything to do on the device. */
-const moves = ({ kind }: UpdateStats): boolean => kind !== 'none' && kind !== 'deferred';

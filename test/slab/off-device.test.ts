@@ -229,6 +229,7 @@ describeAdapters('slab over a pool off the device', (ctx) => {
     expect(() => slab.update(mask(1))).toThrow(/slab.load/);
     expect(() => slab.repackByIds([1])).toThrow(OptionError);
     expect(() => slab.encodeUpdateByCopies(ctx.device.createCommandEncoder(), mask(1))).toThrow(OptionError);
+    expect(() => slab.encodeArrivals(mask(1), {}, () => {})).toThrow(OptionError);
     expect(() => new Slab(arriving)).toThrow(/on no device/);
     for (const bytes of [0, 8, 40, Number.NaN])
       expect(() => new UploadRing(ctx.device, { bytes })).toThrow(OptionError);
