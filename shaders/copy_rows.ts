@@ -2,6 +2,14 @@
 const FROM_SLAB = 0x80000000;
 
 /**
+ * The moves as they are for rows that were staged in their order, from row `first` on: what they read is that row.
+ * The list of row ids still follows from the moves themselves.
+ */
+export function stagedMoves(moves: Uint32Array, first: number): Uint32Array {
+  return moves.map((word, i) => (i % 2 === 0 || word >= FROM_SLAB ? word : first + (i - 1) / 2));
+}
+
+/**
  * slab[to] = its source row, for every move, in place.
  * slab [C, rowWords], pool [N, rowWords], moves [moves, 2] as (to, from). The kernel's list of row ids follows by the
  * same function, taken for a field of one word a row: slab = slot -> id, pool = 0, 1, 2, ...

@@ -1,7 +1,8 @@
 // slab[to] = source row, for every move of a plan, all fields at once. Blind to dtype: rows are vectors of u32.
 // No destination is a source (the planner's promise), so moves run in any order, all at once.
 // Bit 31 of a move's source means "a slot of this slab", clear means "a row of the pool".
-// region: [moves, active rows m', 0, 0, (to, from) ...]; row_list: [m, 0, 0, 0, slot -> row id ...].
+// STAGED: rows come from a staging buffer instead, that of move n at region[2] + n; moves of pool rows come first.
+// region: [moves, active rows m', staged row of move 0, 0, (to, from) ...]; row_list: [m, 0, 0, 0, slot -> row id ...].
 // Grid: x, y = moves / ROWS, folded, at least one.
 struct Params {
   vectors: vec4<u32>, // vectors of a row, per field
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       if (params.from_slab == 1u) { copy_from_slab(to, slot, local); }
       if (leads) { row_list[4u + to] = row_list[4u + slot]; }
     } else {
-      let row = source - params.shard_base;
+      let row = select(source - params.shard_base, region[2] + n, STAGED == 1u);
       if (row < params.shard_rows) { copy_from_pool(to, row, local); }
       if (leads) { row_list[4u + to] = source; }
     }

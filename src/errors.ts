@@ -43,3 +43,36 @@ export class ModelFormatError extends PairslabError {}
 
 /** A model's configuration asks for something the loader does not know. */
 export class UnsupportedModelError extends PairslabError {}
+
+/** What kept rows from arriving; see `PoolError`. */
+export type PoolErrorCode =
+  /** The server answers a range request with the whole file. */
+  | 'no-ranges'
+  /** A response ended before all its bytes were there. */
+  | 'short'
+  /** The file is another one than when it was opened. */
+  | 'changed'
+  /** There is no such file (any more). */
+  | 'missing'
+  /** Nothing came for too long. */
+  | 'stalled'
+  /** The server sent another range than it was asked for. */
+  | 'wrong-range'
+  /** The server refused. `details.status` has its answer. */
+  | 'status'
+  /** No connection, or it broke. */
+  | 'network'
+  /** The bytes are not those that were stored. */
+  | 'checksum';
+
+/**
+ * Rows could not be had from where they are kept. Nothing on the device has changed: what is resident can be used on,
+ * and the same step may be tried again.
+ */
+export class PoolError extends PairslabError {
+  readonly code: PoolErrorCode;
+  constructor(code: PoolErrorCode, message: string, details: Record<string, unknown> = {}) {
+    super(message, { code, ...details });
+    this.code = code;
+  }
+}

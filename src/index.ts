@@ -15,17 +15,29 @@ export {
 } from './gpu/tuning.js';
 export * from './mask/index.js';
 export * from './plan/index.js';
-export { DevicePool, type FieldSpec, type MatrixQuantization, type PoolOptions } from './pool/device-pool.js';
+export { DevicePool, type PoolOptions } from './pool/device-pool.js';
+export type { FieldLayout, FieldSpec, MatrixQuantization } from './pool/fields.js';
 export type { QuantizationError } from './quantize.js';
 export {
-  type ActiveDownView,
-  Slab,
-  type SlabDtype,
-  type SlabOptions,
-  type SlabView,
-  type UpdateOptions,
-  type UpdateStats,
-} from './slab/slab.js';
+  BlobSource,
+  type ByteReadOptions,
+  type ByteSource,
+  MemorySource,
+  type ModelFolder,
+} from './io/byte-source.js';
+export { HttpFolder, type HttpOpenOptions, type HttpOptions, HttpSource } from './io/http-source.js';
+export type { RetryOptions } from './io/retry.js';
+export type { BlockCache } from './pool/block-cache.js';
+export { openBundle, RowBundle } from './pool/bundle.js';
+export { HostPool, type HostPoolOptions } from './pool/host-pool.js';
+export { type CacheFiles, opfsFiles, SegmentCache, type SegmentCacheOptions } from './pool/segment-cache.js';
+export { type ReadCounts, StoredPool, type StoredPoolOptions, type StoredRows } from './pool/stored-pool.js';
+export type { OffDevicePool, Pool, ReadOptions } from './pool/pool.js';
+export { Slab, type SlabOptions, type UpdateOptions } from './slab/slab.js';
+export type { UpdateStats } from './slab/update-stats.js';
+export type { SlabDtype } from './slab/slab-fields.js';
+export { UploadRing, type UploadRingOptions } from './slab/upload-ring.js';
+export type { ActiveDownView, SlabView } from './slab/view.js';
 export * from './tune/index.js';
 export { type Settings, settings } from './settings.js';
 export type { Activation } from './mlp/activation.js';

@@ -140,7 +140,7 @@ async function onDevice(
   timer: DeviceTimer,
 ): Promise<number> {
   slab.update(first);
-  await finished(slab.pool.device);
+  await finished(slab.device);
   const ms = await timer.time((encoder) => {
     const pass = encoder.beginComputePass();
     for (const mask of steps) slab.encodeUpdate(pass, mask ?? first, ARMS[arm]);
@@ -152,11 +152,11 @@ async function onDevice(
 
 async function byWall(slab: Slab, arm: string, { first, steps }: Chain): Promise<number> {
   slab.update(first);
-  await finished(slab.pool.device);
+  await finished(slab.device);
   const started = performance.now();
   for (const mask of steps) {
     slab.update(mask ?? first, ARMS[arm]);
-    await finished(slab.pool.device);
+    await finished(slab.device);
   }
   return (performance.now() - started) / steps.length;
 }

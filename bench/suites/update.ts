@@ -1,6 +1,7 @@
 import { finished } from '../../src/gpu/readback.js';
 import type { Bitmask } from '../../src/mask/index.js';
-import { DevicePool, type FieldSpec } from '../../src/pool/device-pool.js';
+import { DevicePool } from '../../src/pool/device-pool.js';
+import type { FieldSpec } from '../../src/pool/fields.js';
 import { Slab, type UpdateOptions } from '../../src/slab/slab.js';
 import { Ceilings } from '../../src/tune/ceilings.js';
 import { weights } from '../lib/layers.js';

@@ -1,5 +1,5 @@
 import { ModelFormatError, OptionError, ShapeError } from '../errors.js';
-import { isObject } from './byte-source.js';
+import { isObject } from '../io/byte-source.js';
 import type { LlamaSession } from './session.js';
 
 /** The file that `calibrate` writes beside a model. */

@@ -3,8 +3,11 @@
  * model.safetensors.index.json lists. Opening reads headers only.
  */
 import { ModelFormatError } from '../errors.js';
-import { type ByteSource, isObject, type ModelFolder, readJsonObject, show } from './byte-source.js';
+import { type ByteSource, isObject, type ModelFolder, readJsonObject, show } from '../io/byte-source.js';
+import { BUNDLE_INDEX, openBundle, type RowBundle } from '../pool/bundle.js';
+import type { FieldLayout } from '../pool/fields.js';
 import { type LlamaConfig, parseConfig } from './config.js';
+import { pooledFields, pooledTensors } from './layer-fields.js';
 import { openSafetensors, type Safetensors, type TensorData, type TensorInfo, toF32 } from './safetensors.js';
 
 const CONFIG = 'config.json';
@@ -20,12 +23,20 @@ const LISTED = 12;
 export class Checkpoint {
   readonly name: string;
   readonly config: LlamaConfig;
+  /** The rows of the MLPs, where the model was converted: they are no tensors then. */
+  readonly bundle: RowBundle | null;
   /** The file each tensor is in. */
   readonly #files: ReadonlyMap<string, Safetensors>;
 
-  constructor(name: string, config: LlamaConfig, files: ReadonlyMap<string, Safetensors>) {
+  constructor(
+    name: string,
+    config: LlamaConfig,
+    files: ReadonlyMap<string, Safetensors>,
+    bundle: RowBundle | null = null,
+  ) {
     this.name = name;
     this.config = config;
+    this.bundle = bundle;
     this.#files = files;
   }
 
@@ -71,11 +82,18 @@ export class Checkpoint {
   }
 }
 
+const describe = (fields: readonly FieldLayout[]): string =>
+  fields.map(({ name, dtype, parts }) => `${name} ${dtype} ${show(parts)}`).join(', ');
+
+const sameFields = (a: readonly FieldLayout[], b: readonly FieldLayout[]): boolean =>
+  describe(a) === describe(b);
+
 const sameShape = (a: readonly number[], b: readonly number[]) =>
   a.length === b.length && a.every((n, i) => n === b[i]);
 
 /**
- * Opens a model folder. model.safetensors wins where there is an index as well, as in transformers.
+ * Opens a model folder. model.safetensors wins where there is an index as well, as in transformers. With a rows.json,
+ * it is one that `pairslab convert` wrote.
  * @throws ModelFormatError for missing, truncated, inconsistent or hostile files.
  * @throws UnsupportedModelError for a configuration the loader does not know.
  */
@@ -84,10 +102,12 @@ export async function openCheckpoint(folder: ModelFolder): Promise<Checkpoint> {
   if (!configFile) throw new ModelFormatError(`${folder.name}: there is no ${CONFIG}.`, { file: CONFIG });
   const config = parseConfig(await readJsonObject(configFile, CONFIG_LIMIT));
 
+  const bundle = await openBundle(folder);
   const single = await folder.open(SINGLE);
   if (single) {
     const file = await openSafetensors(single);
-    return new Checkpoint(folder.name, config, new Map([...file.tensors.keys()].map((name) => [name, file])));
+    const files = new Map([...file.tensors.keys()].map((name) => [name, file]));
+    return new Checkpoint(folder.name, config, files, bundle);
   }
   const index = await folder.open(INDEX);
   if (!index) {
@@ -95,7 +115,7 @@ export async function openCheckpoint(folder: ModelFolder): Promise<Checkpoint> {
       files: [SINGLE, INDEX],
     });
   }
-  return new Checkpoint(folder.name, config, await openShards(folder, index));
+  return new Checkpoint(folder.name, config, await openShards(folder, index), bundle);
 }
 
 async function openShards(folder: ModelFolder, index: ByteSource): Promise<Map<string, Safetensors>> {
@@ -186,14 +206,27 @@ export function requiredTensors(config: LlamaConfig): Map<string, number[]> {
 
 /**
  * Checks, before anything is loaded, that the checkpoint has every tensor its configuration asks for, in its shape
- * and as F32, F16 or BF16, and no bias that the configuration does not mention (it would be dropped in silence).
+ * and as F32, F16 or BF16, the pools of its bundle where it has one, and no bias that the configuration does not mention (it would be dropped in silence).
  * @throws ModelFormatError that lists them; `details.missing`, `.wrong` and `.unexpected` name all of them.
  */
 export function requireTensors(checkpoint: Checkpoint): void {
   const missing: string[] = [];
   const wrong: string[] = [];
   const unexpected: string[] = [];
-  const required = requiredTensors(checkpoint.config);
+  const { bundle, config } = checkpoint;
+  const required = requiredTensors(config);
+  if (bundle) {
+    for (const name of pooledTensors(config)) required.delete(name);
+    for (const [name, fields] of pooledFields(config, bundle.dtype)) {
+      const stored = bundle.pools.get(name);
+      if (!stored) missing.push(`${name} (of ${BUNDLE_INDEX})`);
+      else if (stored.rows !== config.intermediateSize || !sameFields(stored.fields, fields))
+        wrong.push(
+          `${name} (of ${BUNDLE_INDEX}: ${stored.rows} rows of ${describe(stored.fields)}, expected ` +
+            `${config.intermediateSize} of ${describe(fields)})`,
+        );
+    }
+  }
   for (const [name, shape] of required) {
     if (!checkpoint.has(name)) {
       missing.push(name);

@@ -3,7 +3,7 @@
  * name and value: a model that is computed slightly wrong is worse than one that does not load.
  */
 import { ModelFormatError, UnsupportedModelError } from '../errors.js';
-import { isObject, type JsonObject, show } from './byte-source.js';
+import { isObject, type JsonObject, show } from '../io/byte-source.js';
 
 export interface Llama3Scaling {
   type: 'llama3';

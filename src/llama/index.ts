@@ -1,5 +1,12 @@
 export { decodeBytes } from './bytes.js';
-export { BlobSource, type ByteSource, MemorySource, type ModelFolder } from './byte-source.js';
+export { BlobSource, type ByteSource, MemorySource, type ModelFolder } from '../io/byte-source.js';
+export {
+  type ConvertOptions,
+  type Converted,
+  convertModel,
+  type FileSink,
+  type ModelSink,
+} from './convert.js';
 export { type Checkpoint, openCheckpoint, requireTensors } from './checkpoint.js';
 export { type LlamaConfig, parseConfig } from './config.js';
 export { openSafetensors, type Safetensors } from './safetensors.js';

@@ -7,7 +7,7 @@
  */
 import { decodeBf16, decodeF16 } from '../dtype.js';
 import { ModelFormatError } from '../errors.js';
-import { type ByteSource, isObject, parseJson, readExactly, show } from './byte-source.js';
+import { type ByteSource, isObject, parseJson, readExactly, show } from '../io/byte-source.js';
 
 /** The reference implementation's limit on the header, in bytes. */
 const HEADER_LIMIT = 100_000_000;
@@ -239,4 +239,38 @@ function duplicateKey(text: string): string | null {
     keys?.add(key);
   }
   return null;
+}
+
+/** A tensor of a file that is to be written. */
+export interface TensorEntry {
+  readonly name: string;
+  /** The format's name, such as 'F16'. */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: number;
+}
+
+/**
+ * What comes before the data in a file of these tensors, whose data follow one another in this order: the header and
+ * its length, padded with spaces so that the data start at a multiple of 8.
+ */
+export function safetensorsHeader(
+  tensors: readonly TensorEntry[],
+  metadata?: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  // Without a prototype, so that a tensor may be called "__proto__".
+  const header = Object.create(null) as Record<string, unknown>;
+  if (metadata) header.__metadata__ = metadata;
+  let end = 0;
+  for (const { name, dtype, shape, bytes } of tensors) {
+    const begin = end;
+    end += bytes;
+    header[name] = { dtype, shape, data_offsets: [begin, end] };
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const length = Math.ceil(json.length / 8) * 8;
+  const out = new Uint8Array(8 + length).fill(0x20, 8);
+  new DataView(out.buffer).setBigUint64(0, BigInt(length), true);
+  out.set(json, 8);
+  return out;
 }

@@ -5,10 +5,21 @@ import { waitFor } from '../gpu/wait.js';
 import { checkStoredDtype, isQuantized, type MatrixData, rowBytes, type StoredDtype } from '../gpu/layout.js';
 import { type Activation, type ActivationChoice, chooseActivation } from '../mlp/activation.js';
 import { loadTuningOnce } from '../gpu/tuning-store.js';
-import { DevicePool, type FieldSpec } from '../pool/device-pool.js';
+import type { RowBundle } from '../pool/bundle.js';
+import { DevicePool } from '../pool/device-pool.js';
+import type { FieldSpec } from '../pool/fields.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
 import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
 import { headQuads } from './kernels.js';
+import {
+  biasField,
+  gateFields,
+  gatePool,
+  layerName,
+  mlpFields,
+  mlpPool,
+  type ReadMatrix,
+} from './layer-fields.js';
 import type { QuantizationError } from '../quantize.js';
 import { type TensorData, toF32 } from './safetensors.js';
 
@@ -47,7 +58,7 @@ export interface LlamaWeights {
 
 export interface LoadOptions {
   /**
-   * How weights are stored on the device. Default f32. Arithmetic is f32, unless a session is asked for f16. q8 and q4 are for gate, up and
+   * How weights are stored on the device. Default f32, or what the model was converted to. Arithmetic is f32, unless a session is asked for f16. q8 and q4 are for gate, up and
    * down; the embedding, the head and attention are f16 then.
    */
   dtype?: StoredDtype;
@@ -68,6 +79,19 @@ export function chooseContext(config: LlamaConfig, wanted?: number): number {
     throw new OptionError(`context must be an integer of 1 or more; it is ${wanted}.`, { context: wanted });
   }
   return Math.min(config.maxPositions, wanted ?? 4096);
+}
+
+/**
+ * What a checkpoint's gate, up and down are stored as on the device.
+ * @throws OptionError for an unknown dtype, or another one than a converted model has.
+ */
+export function chooseDtype({ bundle, name }: Checkpoint, wanted?: StoredDtype): StoredDtype {
+  const dtype = checkStoredDtype(wanted ?? bundle?.dtype ?? 'f32');
+  if (!bundle || dtype === bundle.dtype) return dtype;
+  throw new OptionError(
+    `${name} was converted to ${bundle.dtype}; as ${dtype} only the model that it was made from can be loaded.`,
+    { dtype, converted: bundle.dtype },
+  );
 }
 
 const ACTIVATIONS: Readonly<Record<LlamaConfig['hiddenAct'], Activation>> = {
@@ -136,7 +160,7 @@ export async function loadWeights(
   options: LoadOptions = {},
 ): Promise<LlamaWeights> {
   const { config } = checkpoint;
-  const dtype = checkStoredDtype(options.dtype ?? 'f32');
+  const dtype = chooseDtype(checkpoint, options.dtype);
   const context = chooseContext(config, options.context);
   requireTensors(checkpoint);
   checkFits(device, config, dtype, context);
@@ -164,7 +188,7 @@ class Loader {
   private readonly checkpoint: Checkpoint;
   private readonly dtype: StoredDtype;
   private readonly other: StoredDtype;
-  private readonly quantization: Record<string, QuantizationError> = {};
+  private readonly quantization: Record<string, QuantizationError>;
   private readonly options: LoadOptions;
   private readonly memory: BufferGroup;
   private readonly pools: DevicePool[] = [];
@@ -176,6 +200,7 @@ class Loader {
     this.checkpoint = checkpoint;
     this.dtype = dtype;
     this.other = otherDtype(dtype);
+    this.quantization = { ...checkpoint.bundle?.quantization };
     this.options = options;
     this.memory = new BufferGroup(device);
     const { layers, tieWordEmbeddings } = checkpoint.config;
@@ -209,10 +234,10 @@ class Loader {
 
   private async layer(l: number): Promise<LayerWeights> {
     const { config } = this.checkpoint;
-    const { hiddenSize: h, intermediateSize: n, attentionBias, mlpBias } = config;
+    const { hiddenSize: h, attentionBias, mlpBias } = config;
     const wide = config.heads * config.headDim;
     const narrow = config.kvHeads * config.headDim;
-    const at = `model.layers.${l}`;
+    const at = layerName(l);
     const inputNorm = await this.vector(`${at}.input_layernorm.weight`, h);
     const three = [];
     const biases: Float32Array[] = [];
@@ -230,15 +255,31 @@ class Loader {
     const qkv = this.pool(`${at} qkv`, { ...joined, ...qkvBias }, this.other);
     const output = await this.linear(`${at}.self_attn.o_proj`, h, wide, attentionBias, this.other);
     const mlpNorm = await this.vector(`${at}.post_attention_layernorm.weight`, h);
-    const gate = await this.linear(`${at}.mlp.gate_proj`, n, h, mlpBias, this.dtype);
-    const up = await this.read(`${at}.mlp.up_proj`, n, h);
-    const down = await this.read(`${at}.mlp.down_proj`, h, n);
-    const upBias = mlpBias ? await this.checkpoint.readF32(`${at}.mlp.up_proj.bias`, [n]) : null;
-    const fields = { up: { ...up, cols: h }, down: { ...down, cols: h, transposed: true } };
-    const mlp = this.pool(`${at} mlp`, { ...fields, ...biasField(upBias) }, this.dtype);
+    const { gate, mlp } = await this.mlp(l);
     const downBias = this.memory.storage(`${at} down bias`, roundUp(h, 4) * 4);
     if (mlpBias) upload(this.device, downBias, 0, await this.f32(`${at}.mlp.down_proj.bias`, h));
     return { inputNorm, qkv, output, mlpNorm, gate, mlp, downBias };
+  }
+
+  private async mlp(l: number): Promise<Pick<LayerWeights, 'gate' | 'mlp'>> {
+    const { bundle } = this.checkpoint;
+    if (bundle) {
+      const gate = await this.converted(bundle, gatePool(l), 1);
+      return { gate, mlp: await this.converted(bundle, mlpPool(l), 2) };
+    }
+    const read: ReadMatrix = (name, rows, cols) => this.read(name, rows, cols);
+    const gate = this.pool(gatePool(l), await gateFields(this.checkpoint, l, read), this.dtype);
+    return { gate, mlp: this.pool(mlpPool(l), await mlpFields(this.checkpoint, l, read), this.dtype) };
+  }
+
+  /** A pool whose rows are stored as the device has them: `matrices` of the model. */
+  private async converted(bundle: RowBundle, name: string, matrices: number): Promise<DevicePool> {
+    const host = await bundle.pool(name).toHost();
+    const pool = DevicePool.fromHost(this.device, host, { label: name });
+    this.pools.push(pool);
+    this.done += matrices;
+    this.options.onProgress?.(this.done, this.total, name);
+    return pool;
   }
 
   private async linear(
@@ -310,12 +351,4 @@ function concat(parts: readonly Float32Array[]): Float32Array {
     at += part.length;
   }
   return joined;
-}
-
-/** Row biases as the pool stores them, four values a row. */
-function biasField(bias: Float32Array | null): Record<string, FieldSpec> {
-  if (!bias) return {};
-  const wide = new Float32Array(bias.length * 4);
-  for (let r = 0; r < bias.length; r++) wide[r * 4] = bias[r];
-  return { bias: { data: wide, cols: 4, storeAs: 'f32' } };
 }

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.js';
 import { traitsOf } from '../gpu/traits.js';
+import { DevicePool } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 
 /**
@@ -21,9 +22,10 @@ const FIELDS: readonly string[] = ['gateUp', 'down'];
 
 /**
  * Whether a slab's rows can be brought in by the kernels that multiply them: a gated layer without row biases (their
- * buffers would exceed eight bindings), each field in one shard, stored in the slab as in the pool.
+ * buffers would exceed eight bindings), its pool on the device, each field in one shard, stored in the slab as in the pool.
  */
 export function canFuseUpdate({ pool, fields }: Pick<Slab, 'pool' | 'fields'>): boolean {
+  if (!(pool instanceof DevicePool)) return false;
   return [...pool.fields.values()].every(
     ({ name, dtype, shards }) =>
       FIELDS.includes(name) && shards.length === 1 && fields.get(name)?.dtype === dtype,

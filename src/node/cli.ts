@@ -7,6 +7,7 @@ import { MODES } from '../llama/mode.js';
 import { STRATEGIES } from '../mlp/strategy.js';
 import { runAutotune } from './commands/autotune.js';
 import { runCalibrate } from './commands/calibrate.js';
+import { runConvert } from './commands/convert.js';
 import { runGenerate } from './commands/generate.js';
 import { runInfo } from './commands/info.js';
 import { runPerplexity } from './commands/perplexity.js';
@@ -39,9 +40,10 @@ const adapter = () =>
     'PAIRSLAB_ADAPTER',
   );
 const dtype = () =>
-  new Option('--dtype <dtype>', 'how weights are stored (q8 and q4: those of MLPs, the rest f16)')
-    .choices(STORED_DTYPES)
-    .default('f32');
+  new Option(
+    '--dtype <dtype>',
+    'how weights are stored (q8 and q4: those of MLPs, the rest f16); default f32, or what `convert` wrote',
+  ).choices(STORED_DTYPES);
 const compute = () =>
   new Option(
     '--compute <compute>',
@@ -124,6 +126,22 @@ program
   .addOption(untuned())
   .addOption(json())
   .action(runCalibrate);
+
+program
+  .command('convert')
+  .description(
+    'write a model in its row-bundled form: one read brings a neuron, and loading converts nothing',
+  )
+  .addOption(model())
+  .requiredOption('--out <dir>', 'where to write it: a folder that is not there yet, or empty')
+  .addOption(
+    new Option('--dtype <dtype>', 'how gate, up and down are stored (q8 and q4: the rest is f16)')
+      .choices(STORED_DTYPES)
+      .makeOptionMandatory(),
+  )
+  .option('--block-rows <n>', 'rows that share a checksum and are read together', integer, 1)
+  .addOption(json())
+  .action(runConvert);
 
 program
   .command('autotune')

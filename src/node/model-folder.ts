@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, type FileHandle, open, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ModelFormatError } from '../errors.js';
-import { type ByteSource, checkRange, type ModelFolder } from '../llama/byte-source.js';
+import { type ByteSource, checkRange, type ModelFolder } from '../io/byte-source.js';
 
 /** A file read piece by piece, so that no model is ever in memory whole. */
 class FileSource implements ByteSource {

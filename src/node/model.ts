@@ -4,7 +4,7 @@ import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
 import { openCheckpoint } from '../llama/checkpoint.js';
-import { type LlamaWeights, loadWeights } from '../llama/weights.js';
+import { chooseDtype, type LlamaWeights, loadWeights } from '../llama/weights.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import { type NodeDevice, requestDevice } from './device.js';
 import { DiskFolder } from './model-folder.js';
@@ -24,7 +24,8 @@ export interface OpenModel {
 export interface OpenOptions {
   model: string;
   adapter?: string;
-  dtype: StoredDtype;
+  /** Default f32, or what the model was converted to. */
+  dtype?: StoredDtype;
   /** What sessions will be asked for: refused before anything is loaded. Default f32. */
   compute?: Compute;
   context?: number;
@@ -38,7 +39,10 @@ export function announce({ adapter }: NodeDevice): void {
 }
 
 /** One line on what quantising cost, on stderr; --json has the figures of every matrix. */
-function announceQuantization({ dtype, quantization }: LlamaWeights): void {
+export function announceQuantization({
+  dtype,
+  quantization,
+}: Pick<LlamaWeights, 'dtype' | 'quantization'>): void {
   const matrices = Object.entries(quantization).sort(([, a], [, b]) => b.rmsRelative - a.rmsRelative);
   if (matrices.length === 0) return;
   const [worst, error] = matrices[0];
@@ -52,14 +56,15 @@ function announceQuantization({ dtype, quantization }: LlamaWeights): void {
 
 /**
  * Reads the model's description, then takes a device, then loads: a bad folder costs no GPU.
- * @throws what `checkCompute`, `openCheckpoint`, `requestDevice` and `loadWeights` throw.
+ * @throws what `openCheckpoint`, `chooseDtype`, `checkCompute`, `requestDevice` and `loadWeights` throw.
  */
 export async function openModel(options: OpenOptions): Promise<OpenModel> {
-  const { compute = 'f32', dtype } = options;
-  checkCompute(compute, dtype);
   const folder = await DiskFolder.at(options.model);
   try {
     const checkpoint = await openCheckpoint(folder);
+    const { compute = 'f32' } = options;
+    const dtype = chooseDtype(checkpoint, options.dtype);
+    checkCompute(compute, dtype);
     const gpu = await requestDevice({
       adapter: options.adapter,
       tuning: options.autotune === false ? false : undefined,

@@ -1,6 +1,6 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import { ModelFormatError } from '../errors.js';
-import { type ModelFolder, readJsonObject } from '../llama/byte-source.js';
+import { type ModelFolder, readJsonObject } from '../io/byte-source.js';
 
 /** A model's tokenizer, as much of it as the command line needs. */
 export interface TextCodec {

@@ -1,30 +1,20 @@
-import { OptionError } from '../errors.js';
 import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, type Kernel, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
 import { MOVE_FROM_SLAB } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
-import { settings } from '../settings.js';
-import { traitsOf } from '../gpu/traits.js';
+import type { FieldLayout } from '../pool/fields.js';
 import { compact, copyRows, indexSelect } from './kernels.js';
-import { type CopyVariant, copyVariant, copyVariants } from './variants.js';
-
-/** Knobs of the row copy; defaults from PAIRSLAB_ROWS_PER_WORKGROUP and PAIRSLAB_VECTOR_WIDTH, then the tuned variant. */
-export interface CopyTuning {
-  /** Rows one workgroup copies, 1 to 64. */
-  rowsPerWorkgroup?: number;
-  /** u32 words a lane moves at once: 1, 2 or 4. */
-  vectorWidth?: 1 | 2 | 4;
-}
+import { type CopyTuning, type CopyVariant, copyKnobs } from './variants.js';
 
 /** How one field's rows stand in a slab. */
-export type SlabField = Pick<Field, 'name' | 'dtype' | 'parts' | 'rowBytes'>;
+export type SlabField = FieldLayout;
 
 /** Fields copied by one dispatch: with the list and the region they fill the eight storage bindings. */
-const FIELDS_PER_DISPATCH = 3;
+export const FIELDS_PER_DISPATCH = 3;
 /** Words before the moves, ids or slot list: the count and padding. */
-const HEADER = 4;
+export const HEADER = 4;
 /** One (shard, up to three fields; or one part of a field that is converted) of a kernel, its bind groups made once per source of moves or ids. */
 interface Piece {
   kernel: Kernel;
@@ -64,29 +54,17 @@ export class SlabCopier {
     memory: BufferGroup,
     options: CopyTuning & { pendingUpdates?: number },
   ) {
-    const defaults = settings();
     this.pool = pool;
     this.fields = fields;
     this.buffers = buffers;
     this.rowList = rowList;
     this.capacity = capacity;
     this.memory = memory;
-    this.variant = copyVariant(pool.device, this.widestRow() / 4);
-    // A pass has no buffer copies: there the adapter's default kernel stands in for them.
-    const { ROWS, WORKGROUP, vectorWidth } =
-      this.variant.arm === 'kernel' ? this.variant : copyVariants(traitsOf(pool.device))[0];
-    this.lanes = WORKGROUP;
-    this.rowsPerWorkgroup = checkKnob(
-      'rowsPerWorkgroup',
-      options.rowsPerWorkgroup ?? defaults.rowsPerWorkgroup ?? ROWS,
-      64,
-    );
-    this.vectorWidth = options.vectorWidth ?? defaults.vectorWidth ?? vectorWidth;
-    if (![1, 2, 4].includes(this.vectorWidth)) {
-      throw new OptionError(`vectorWidth must be 1, 2 or 4; it is ${this.vectorWidth}.`, {
-        value: this.vectorWidth,
-      });
-    }
+    const knobs = copyKnobs(pool.device, this.widestRow() / 4, options);
+    this.variant = knobs.variant;
+    this.lanes = knobs.lanes;
+    this.rowsPerWorkgroup = knobs.rowsPerWorkgroup;
+    this.vectorWidth = knobs.vectorWidth;
     const words = Math.max(HEADER + 2 * capacity, Math.ceil(pool.rows / 32));
     this.staging = new Uint32Array(words);
     this.regions = new Regions(memory, 'moves', words, options.pendingUpdates ?? 4);
@@ -332,9 +310,4 @@ function copyFromPool(
     );
     row += here;
   }
-}
-
-function checkKnob(name: string, value: number, most: number): number {
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw new OptionError(`${name} must be an integer from 1 to ${most}; it is ${value}.`, { name, value });
 }

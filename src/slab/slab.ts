@@ -1,7 +1,6 @@
 import { OptionError } from '../errors.js';
-import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
+import { BufferGroup, checkBindingSize, roundUp } from '../gpu/buffers.js';
 import type { Region } from '../gpu/regions.js';
-import { isQuantized, rowBytes, type StoredDtype, valueBytes, valueVectors } from '../gpu/layout.js';
 import { Bitmask } from '../mask/index.js';
 import {
   type HybridOptions,
@@ -10,16 +9,21 @@ import {
   type Plan,
   repackPlan,
   SlotMap,
+  StalePlanError,
   type Transition,
   transition,
 } from '../plan/index.js';
-import type { DevicePool, Field } from '../pool/device-pool.js';
+import { DevicePool } from '../pool/device-pool.js';
+import type { OffDevicePool, ReadOptions } from '../pool/pool.js';
 import { settings } from '../settings.js';
-import { type CopyTuning, SlabCopier, type SlabField } from './copier.js';
+import { SlabCopier, type SlabField } from './copier.js';
+import { type SlabDtype, slabFields } from './slab-fields.js';
+import { StagedCopier, type StagedMoves, stageMoves } from './staged-copier.js';
 import { measuredTau } from './tau.js';
-
-/** What a slab can convert its rows to on the way in. */
-export type SlabDtype = 'f32' | 'f16';
+import { describe, moves, type UpdateStats } from './update-stats.js';
+import { UploadRing } from './upload-ring.js';
+import type { CopyTuning } from './variants.js';
+import { type ActiveDownView, type SlabView, viewOf } from './view.js';
 
 export interface SlabOptions extends CopyTuning {
   /** C, the slots. Default: all rows of the pool. */
@@ -32,25 +36,18 @@ export interface SlabOptions extends CopyTuning {
   dtype?: SlabDtype | Readonly<Record<string, SlabDtype>>;
   /** How many updates may be encoded before one submit. Default 4. */
   pendingUpdates?: number;
+  /** Where the slab is. Needed when the pool is not on a device. */
+  device?: GPUDevice;
+  /**
+   * Staging memory for rows of a pool that is not on the device; slabs may share one. Default: its own, 4 MiB or what
+   * the whole slab needs, if that is less.
+   */
+  ring?: UploadRing;
   label?: string;
 }
 
-/** What an update did. Bytes count what is written to the slab; as many are read where nothing is converted. */
-export interface UpdateStats {
-  readonly kind: 'paired' | 'repack' | 'none' | 'deferred';
-  readonly added: number;
-  readonly removed: number;
-  /** Active rows after the update, m'. */
-  readonly active: number;
-  /** Rows written. */
-  readonly writes: number;
-  /** The fewest rows that could have been written. */
-  readonly minimum: number;
-  readonly bytes: number;
-  readonly minimumBytes: number;
-  /** Set when the change was put off: the slab still holds the old mask. */
-  readonly deferred: { readonly added: Uint32Array; readonly removed: Uint32Array } | null;
-}
+/** The least a slab's own ring has, unless all of the slab is smaller. */
+const OWN_RING_BYTES = 4 << 20;
 
 export interface UpdateOptions extends HybridOptions {
   /** `paired` (the default) follows the hybrid rule; `repack` gathers every active row again. */
@@ -59,32 +56,13 @@ export interface UpdateOptions extends HybridOptions {
   repackBy?: 'ids' | 'mask';
 }
 
-/** A zero-copy look at one field of a slab: rows [0, m), each `rowStride` values after the last. */
-export interface SlabView {
-  readonly buffer: GPUBuffer;
-  readonly offset: 0;
-  readonly dtype: Exclude<StoredDtype, 'q8' | 'q4'>;
-  /** [m, columns]; for several parts the sum of their columns. */
-  readonly shape: readonly [number, number];
-  /** Values from one row to the next; equal to the columns when nothing is padded. */
-  readonly rowStride: number;
-  /** First value and columns of each part within a row. */
-  readonly parts: readonly { readonly start: number; readonly cols: number }[];
-  /** Slot → row id of the rows in view, on the device: [m, 0, 0, 0, ids …] as u32. */
-  readonly rowList: GPUBuffer;
-}
-
-/** [m, hidden]: row s is column `row(s)` of the model's [hidden, N] down matrix, so this is its active part transposed. */
-export interface ActiveDownView extends SlabView {
-  readonly transposeOf: readonly [number, number];
-}
-
 /**
  * C slots on the device that hold the active rows of a pool, packed in slots [0, m), one contiguous buffer a field.
  * `update` writes only what changed. State (slots, mask) moves with the work: a refused update changes nothing.
  */
 export class Slab {
-  readonly pool: DevicePool;
+  readonly pool: DevicePool | OffDevicePool;
+  readonly device: GPUDevice;
   readonly capacity: number;
   readonly label: string;
   /** Slot → row id on the device: [m, 0, 0, 0, ids …]. */
@@ -97,14 +75,33 @@ export class Slab {
   private readonly tau: number;
   private readonly converts: boolean;
   private readonly memory: BufferGroup;
-  private readonly copier: SlabCopier;
+  /** One of them, by where the pool is. */
+  private readonly copier?: SlabCopier;
+  private readonly staged?: StagedCopier;
+  private readonly ownRing?: UploadRing;
+  /** Rows on their way to `load`: as many as the largest needed. */
+  private arriving = new Uint8Array(0);
+  /** The last `load`, whatever becomes of it. */
+  private loads: Promise<unknown> = Promise.resolve();
+  private destroyed = false;
 
   /**
-   * @throws OptionError for a capacity outside 1..N, a knob out of range, or a dtype that rows cannot be converted to;
-   * DeviceLimitError when a field does not fit in one binding. Nothing stays allocated then.
+   * @throws OptionError for a capacity outside 1..N, a knob out of range, a dtype that rows cannot be converted to, a
+   * ring that cannot hold a row, or no device for a pool that has none; DeviceLimitError when a field does not fit in
+   * one binding. Nothing stays allocated then.
    */
-  constructor(pool: DevicePool, options: SlabOptions = {}) {
-    const { device } = pool;
+  constructor(pool: DevicePool | OffDevicePool, options: SlabOptions = {}) {
+    const onDevice = pool instanceof DevicePool;
+    const device = onDevice ? pool.device : (options.device ?? options.ring?.device);
+    if (!device)
+      throw new OptionError(
+        `${pool.label} is on no device: give the slab one, \`new Slab(pool, { device })\`.`,
+      );
+    for (const given of [options.device, options.ring?.device]) {
+      if (given && given !== device)
+        throw new OptionError(`${pool.label}, device and ring of a slab must be on one device.`);
+    }
+    this.device = device;
     this.pool = pool;
     this.label = options.label ?? 'slab';
     this.slots = new SlotMap(pool.rows, options.capacity ?? pool.rows);
@@ -112,8 +109,10 @@ export class Slab {
     this.fields = slabFields(pool, options.dtype);
     this.converts = [...this.fields.values()].some(({ name, dtype }) => dtype !== pool.field(name).dtype);
     const [first] = this.fields.values();
+    // Where every row written is a row uploaded, repacking never pays.
     this.tau =
-      settings().hybridTau ?? measuredTau(device, first.dtype, { rowBytes: this.rowBytes, rows: pool.rows });
+      settings().hybridTau ??
+      (onDevice ? measuredTau(device, first.dtype, { rowBytes: this.rowBytes, rows: pool.rows }) : 1);
     for (const field of this.fields.values()) {
       checkBindingSize(device, `${this.label} ${field.name}`, this.capacity * field.rowBytes);
     }
@@ -125,17 +124,17 @@ export class Slab {
         buffers.set(name, this.memory.storage(`${this.label} ${name}`, this.capacity * rowBytes));
       }
       this.buffers = buffers;
-      this.copier = new SlabCopier(
-        pool,
-        this.fields,
-        buffers,
-        this.rowList,
-        this.capacity,
-        this.memory,
-        options,
-      );
+      const { fields, rowList, capacity, memory } = this;
+      if (onDevice) this.copier = new SlabCopier(pool, fields, buffers, rowList, capacity, memory, options);
+      else {
+        const bytes = Math.max(pool.rowBytes, Math.min(OWN_RING_BYTES, capacity * pool.rowBytes));
+        if (!options.ring) this.ownRing = new UploadRing(device, { bytes, label: `${this.label} ring` });
+        const ring = options.ring ?? (this.ownRing as UploadRing);
+        this.staged = new StagedCopier(pool, fields, buffers, rowList, capacity, memory, ring, options);
+      }
     } catch (error) {
       this.memory.destroy();
+      this.ownRing?.destroy();
       throw error;
     }
   }
@@ -172,12 +171,21 @@ export class Slab {
 
   /** GPU bytes that the slab owns. */
   get bytes(): number {
-    return this.memory.bytes;
+    return this.memory.bytes + (this.ownRing?.bytes ?? 0);
   }
 
-  /** Makes the slab hold `mask`, in one submit. See `encodeUpdate`. */
+  /**
+   * Makes the slab hold `mask`: in one submit, or in one for each ring of rows from a pool in host memory. See
+   * `encodeUpdate`.
+   */
   update(mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
-    const { device } = this.pool;
+    const { device } = this;
+    if (this.staged) {
+      this.checkInMemory();
+      const { plan, stats } = this.planFor(mask, options);
+      if (moves(stats)) this.scatter(plan, stageMoves(plan.moves));
+      return stats;
+    }
     const encoder = device.createCommandEncoder({ label: `pairslab ${this.label} update` });
     if (this.copiesBuffers(options)) {
       const stats = this.encodeUpdateByCopies(encoder, mask);
@@ -188,17 +196,31 @@ export class Slab {
     const pass = encoder.beginComputePass({ label: `pairslab ${this.label} update` });
     const stats = this.encodeUpdate(pass, mask, options);
     pass.end();
-    if (stats.kind !== 'none' && stats.kind !== 'deferred') device.queue.submit([encoder.finish()]);
+    if (moves(stats)) device.queue.submit([encoder.finish()]);
     this.submitted();
     return stats;
+  }
+
+  /**
+   * As `update`, for pools of every home: reads the rows that arrive, and only when all of them are there uploads them,
+   * copies them into their slots and commits. A read that fails leaves slab, slots and mask as they were. Calls take
+   * turns, in order; each starts from what the one before it left.
+   * @throws what `update` and the pool's `read` throw; the signal's reason; StalePlanError when `update` changed the
+   * slab in the meantime.
+   */
+  load(mask: Bitmask, options: UpdateOptions & ReadOptions = {}): Promise<UpdateStats> {
+    const turn = this.loads.then(() => this.loadNow(mask, options));
+    this.loads = turn.catch(() => {});
+    return turn;
   }
 
   /**
    * Records the update into `pass` and commits it: the caller must submit the pass, before anything later of this slab.
    * At most `pendingUpdates` may be recorded before `submitted()` is called.
    * @param known What `changeTo(mask)` gave since the last update, where that was asked for.
-   * @throws CapacityError naming the rows that do not fit; ShapeError when the mask is not over N rows; OptionError;
-   * StalePlanError when there was an update since `known`. Nothing is recorded or changed then.
+   * @throws CapacityError naming the rows that do not fit; ShapeError when the mask is not over N rows; OptionError,
+   * also for rows that are not in memory or do not fit the upload ring; StalePlanError when there was an update since
+   * `known`. Nothing is recorded or changed then.
    */
   encodeUpdate(
     pass: GPUComputePassEncoder,
@@ -206,16 +228,18 @@ export class Slab {
     options: UpdateOptions = {},
     known?: Transition,
   ): UpdateStats {
-    const { repackBy = 'ids' } = options;
-    const plan = this.plan(mask, options, known);
-    if (repackBy !== 'ids' && repackBy !== 'mask') {
-      throw new OptionError(`repackBy "${String(repackBy)}" is unknown; use ids or mask.`, { repackBy });
+    const { copier, staged } = this;
+    if (staged) this.checkInMemory();
+    const { plan, stats } = this.planFor(mask, options, known);
+    if (!moves(stats)) return stats;
+    if (staged) {
+      const rows = stageMoves(plan.moves);
+      staged.encode(pass, rows, 0, rows.ids.length, plan.active);
+    } else if (copier) {
+      if (plan.kind !== 'repack') copier.encodeMoves(pass, plan.moves, plan.active);
+      else if (options.repackBy === 'mask') copier.encodeMask(pass, mask.words, plan.active);
+      else copier.encodeIds(pass, mask.ids());
     }
-    const stats = this.describe(plan);
-    if (stats.kind === 'none' || stats.kind === 'deferred') return stats;
-    if (plan.kind === 'repack' && repackBy === 'mask') this.copier.encodeMask(pass, mask.words, plan.active);
-    else if (plan.kind === 'repack') this.copier.encodeIds(pass, mask.ids());
-    else this.copier.encodeMoves(pass, plan.moves, plan.active);
     this.slots.commit(plan);
     return stats;
   }
@@ -224,6 +248,7 @@ export class Slab {
    * As `encodeUpdate`, for kernels that bring in the rows themselves while they use them. `record` gets the arrivals as
    * lib/rows_arriving.wgsl reads them, and must record work that writes every field and the row list. It is not
    * called where nothing is written (`none`, `deferred`). Nothing is changed when it throws.
+   * @throws what `encodeUpdate` throws; OptionError for a pool that is not on the device.
    */
   encodeArrivals(
     mask: Bitmask,
@@ -231,10 +256,10 @@ export class Slab {
     record: (arrivals: Region, active: number) => void,
     known?: Transition,
   ): UpdateStats {
-    const plan = this.plan(mask, options, known);
-    const stats = this.describe(plan);
-    if (stats.kind === 'none' || stats.kind === 'deferred') return stats;
-    record(this.copier.writeArrivals(plan.moves, plan.active), plan.active);
+    const copier = this.deviceCopier();
+    const { plan, stats } = this.planFor(mask, options, known);
+    if (!moves(stats)) return stats;
+    record(copier.writeArrivals(plan.moves, plan.active), plan.active);
     this.slots.commit(plan);
     return stats;
   }
@@ -243,14 +268,15 @@ export class Slab {
    * The tight update (or a repack) by one copyBufferToBuffer a field and run of neighbouring rows, outside a pass: the arm that needs
    * no kernel.
    * Rows that move within the slab go through a bounce buffer, since source and destination must differ.
-   * @throws OptionError where rows are converted, which such a copy cannot do; CapacityError; ShapeError. Nothing is
-   * recorded or changed then.
+   * @throws OptionError where rows are converted or come from elsewhere than the device, which such a copy cannot do;
+   * CapacityError; ShapeError. Nothing is recorded or changed then.
    */
   encodeUpdateByCopies(
     encoder: GPUCommandEncoder,
     mask: Bitmask,
     { strategy = 'paired' }: Pick<UpdateOptions, 'strategy'> = {},
   ): UpdateStats {
+    const copier = this.deviceCopier();
     for (const { name, dtype } of this.fields.values()) {
       const stored = this.pool.field(name).dtype;
       if (dtype !== stored) {
@@ -262,7 +288,7 @@ export class Slab {
     }
     const plan =
       strategy === 'repack' ? repackPlan(this.slots, mask) : hybridPlan(this.slots, mask, { tau: 1 });
-    const stats = this.describe(plan);
+    const stats = describe(plan, this.rowBytes);
     if (stats.kind === 'none') return stats;
     const rows = new Uint32Array(plan.active);
     rows.set(this.slots.slots().subarray(0, plan.active));
@@ -270,7 +296,7 @@ export class Slab {
       const source = plan.moves[i + 1];
       rows[plan.moves[i]] = source >= MOVE_FROM_SLAB ? this.slots.rowAt(source - MOVE_FROM_SLAB) : source;
     }
-    this.copier.encodeCopies(encoder, plan.moves, rows);
+    copier.encodeCopies(encoder, plan.moves, rows);
     this.slots.commit(plan);
     return stats;
   }
@@ -287,37 +313,15 @@ export class Slab {
 
   /** Tells the slab that what was encoded has been submitted. `update` does so itself. */
   submitted(): void {
-    this.copier.submitted();
+    this.copier?.submitted();
+    this.staged?.submitted();
   }
 
   /** @throws OptionError when there is no such field, or its rows are q8 or q4 in the slab: values with scales between. */
   view(name: string): SlabView {
     this.pool.field(name);
     const field = this.fields.get(name) as SlabField;
-    const { dtype } = field;
-    if (isQuantized(dtype)) {
-      throw new OptionError(
-        `${name} is ${dtype} in ${this.label}: its rows have scales among them and no stride in values. ` +
-          "Make the slab with dtype 'f16' or 'f32' for a view, or read `buffers` as gpu/layout.ts describes them.",
-        { name, dtype },
-      );
-    }
-    const size = valueBytes(dtype);
-    let start = 0;
-    const parts = field.parts.map((cols) => {
-      const part = { start, cols };
-      start += (valueVectors(cols, dtype) * 16) / size;
-      return part;
-    });
-    return {
-      buffer: this.buffers.get(name) as GPUBuffer,
-      offset: 0,
-      dtype,
-      shape: [this.active, field.parts.reduce((a, b) => a + b, 0)],
-      rowStride: field.rowBytes / size,
-      parts,
-      rowList: this.rowList,
-    };
+    return viewOf(this.label, field, this.buffers.get(name) as GPUBuffer, this.active, this.rowList);
   }
 
   /** The `gateUp` field: [m, 2 · hidden] of a gated layer, [gate | up] in each row. */
@@ -332,7 +336,85 @@ export class Slab {
   }
 
   destroy(): void {
+    this.destroyed = true;
     this.memory.destroy();
+    this.ownRing?.destroy();
+  }
+
+  private planFor(
+    mask: Bitmask,
+    options: UpdateOptions,
+    known?: Transition,
+  ): { plan: Plan; stats: UpdateStats } {
+    const { strategy = 'paired', repackBy = 'ids' } = options;
+    if (strategy !== 'paired' && strategy !== 'repack')
+      throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
+    if (repackBy !== 'ids' && repackBy !== 'mask') {
+      throw new OptionError(`repackBy "${String(repackBy)}" is unknown; use ids or mask.`, { repackBy });
+    }
+    const { slots } = this;
+    const plan =
+      strategy === 'repack'
+        ? repackPlan(slots, mask, known)
+        : hybridPlan(slots, mask, { ...options, tau: options.tau ?? this.tau }, known);
+    return { plan, stats: describe(plan, this.rowBytes) };
+  }
+
+  /** @throws OptionError for a pool that is not on the device. */
+  private deviceCopier(): SlabCopier {
+    if (this.copier) return this.copier;
+    throw new OptionError(
+      `${this.pool.label} is not on the device, where this reads rows: use update, encodeUpdate or load.`,
+    );
+  }
+
+  private checkInMemory(): void {
+    const { pool } = this;
+    if (pool instanceof DevicePool || pool.readNow) return;
+    throw new OptionError(`the rows of ${pool.label} have to be read first: use \`await slab.load(mask)\`.`);
+  }
+
+  private async loadNow(mask: Bitmask, options: UpdateOptions & ReadOptions): Promise<UpdateStats> {
+    const { pool, slots } = this;
+    if (pool instanceof DevicePool) return this.update(mask, options);
+    options.signal?.throwIfAborted();
+    const { plan, stats } = this.planFor(mask, options);
+    if (!moves(stats)) return stats;
+    const rows = stageMoves(plan.moves);
+    const bytes = rows.ids.length * pool.rowBytes;
+    if (this.arriving.length < bytes) this.arriving = new Uint8Array(roundUp(bytes * 1.25, 16));
+    const arrived = this.arriving.subarray(0, bytes);
+    if (bytes > 0) await pool.read(rows.ids, arrived, options);
+    options.signal?.throwIfAborted();
+    if (this.destroyed)
+      throw new OptionError(`${this.label} was destroyed while its rows were on their way.`);
+    if (plan.version !== slots.version) {
+      throw new StalePlanError(`${this.label} was updated while rows for it were on their way; load again.`, {
+        planned: plan.version,
+        current: slots.version,
+      });
+    }
+    this.scatter(plan, rows, arrived);
+    return stats;
+  }
+
+  /** Uploads, copies and commits; in pieces where the ring is smaller than what arrives. */
+  private scatter(plan: Plan, rows: StagedMoves, arrived?: Uint8Array<ArrayBuffer>): void {
+    const { device, pool, label } = this;
+    const staged = this.staged as StagedCopier;
+    let begin = 0;
+    do {
+      const end = Math.min(rows.ids.length, begin + Math.max(1, staged.room));
+      const bytes = arrived?.subarray(begin * pool.rowBytes, end * pool.rowBytes);
+      const encoder = device.createCommandEncoder({ label: `pairslab ${label} upload` });
+      const pass = encoder.beginComputePass({ label: `pairslab ${label} upload` });
+      staged.encode(pass, rows, begin, end, plan.active, bytes);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      staged.submitted();
+      begin = end;
+    } while (begin < rows.ids.length);
+    this.slots.commit(plan);
   }
 
   /** Whether a plain paired update is fastest by buffer copies here, as tuning found, and can be done so. */
@@ -342,51 +424,7 @@ export class Slab {
     rule = 'writes',
     deferBelow = 0,
   }: UpdateOptions) {
-    if (this.copier.variant.arm !== 'copies' || strategy !== 'paired') return false;
+    if (this.copier?.variant.arm !== 'copies' || strategy !== 'paired') return false;
     return tau === 1 && rule === 'writes' && deferBelow === 0 && !this.converts;
   }
-
-  private plan(mask: Bitmask, options: UpdateOptions, known?: Transition): Plan {
-    const { strategy = 'paired' } = options;
-    if (strategy === 'repack') return repackPlan(this.slots, mask, known);
-    if (strategy === 'paired')
-      return hybridPlan(this.slots, mask, { ...options, tau: options.tau ?? this.tau }, known);
-    throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
-  }
-
-  private describe(plan: Plan): UpdateStats {
-    const { rowBytes } = this;
-    const unchanged = plan.added.length + plan.removed.length === 0 && plan.kind !== 'repack';
-    return {
-      kind: plan.deferred ? 'deferred' : unchanged ? 'none' : plan.kind === 'repack' ? 'repack' : 'paired',
-      added: plan.added.length,
-      removed: plan.removed.length,
-      active: plan.active,
-      writes: plan.writes,
-      minimum: plan.minimum,
-      bytes: plan.writes * rowBytes,
-      minimumBytes: plan.minimum * rowBytes,
-      deferred: plan.deferred,
-    };
-  }
-}
-
-/** The pool's fields as a slab of these dtypes keeps them. @throws OptionError for a dtype that rows cannot be converted to. */
-function slabFields(pool: DevicePool, wanted: SlabOptions['dtype']): Map<string, SlabField> {
-  for (const name of typeof wanted === 'object' ? Object.keys(wanted) : []) pool.field(name);
-  const of = ({ name, dtype, parts, rowBytes: poolBytes }: Field): SlabField => {
-    const chosen =
-      typeof wanted === 'object' ? (Object.hasOwn(wanted, name) ? wanted[name] : undefined) : wanted;
-    if (chosen === undefined || (chosen as StoredDtype) === dtype)
-      return { name, dtype, parts, rowBytes: poolBytes };
-    if (chosen !== 'f32' && chosen !== 'f16') {
-      throw new OptionError(
-        `a slab cannot convert ${name} to "${String(chosen)}"; use f32 or f16, or leave it as the pool has it (${dtype}).`,
-        { name, dtype: chosen },
-      );
-    }
-    const bytes = parts.reduce((sum, cols) => sum + rowBytes(cols, chosen), 0);
-    return { name, dtype: chosen, parts, rowBytes: bytes };
-  };
-  return new Map([...pool.fields.values()].map((field) => [field.name, of(field)]));
 }

@@ -1,5 +1,7 @@
+import { OptionError } from '../errors.js';
 import { type Traits, traitsOf } from '../gpu/traits.js';
 import { tuned } from '../gpu/tuning.js';
+import { settings } from '../settings.js';
 
 /** How rows are copied into a slab. */
 export interface CopyVariant {
@@ -42,4 +44,44 @@ export function copyVariant(device: GPUDevice, words: number): CopyVariant {
 /** Row copies know no dtype: they are filed as rows of so many f32. */
 export function copyTunedFor(words: number) {
   return { kernel: COPY_KERNEL, dtype: 'f32', batched: false, cols: words } as const;
+}
+
+/** Knobs of the row copy; defaults from PAIRSLAB_ROWS_PER_WORKGROUP and PAIRSLAB_VECTOR_WIDTH, then the tuned variant. */
+export interface CopyTuning {
+  /** Rows one workgroup copies, 1 to 64. */
+  rowsPerWorkgroup?: number;
+  /** u32 words a lane moves at once: 1, 2 or 4. */
+  vectorWidth?: 1 | 2 | 4;
+}
+
+/** How rows are copied in a compute pass: what was asked for, else what the settings say, else the variant's. */
+export interface CopyKnobs {
+  /** The tuned copy, or the adapter's default. */
+  readonly variant: CopyVariant;
+  readonly lanes: number;
+  readonly rowsPerWorkgroup: number;
+  readonly vectorWidth: 1 | 2 | 4;
+}
+
+/** For fields whose widest row has so many u32 words. @throws OptionError for a knob out of range. */
+export function copyKnobs(device: GPUDevice, words: number, options: CopyTuning): CopyKnobs {
+  const defaults = settings();
+  const variant = copyVariant(device, words);
+  // A pass has no buffer copies: there the adapter's default kernel stands in for them.
+  const kernel = variant.arm === 'kernel' ? variant : copyVariants(traitsOf(device))[0];
+  const rowsPerWorkgroup = checkKnob(
+    'rowsPerWorkgroup',
+    options.rowsPerWorkgroup ?? defaults.rowsPerWorkgroup ?? kernel.ROWS,
+    64,
+  );
+  const vectorWidth = options.vectorWidth ?? defaults.vectorWidth ?? kernel.vectorWidth;
+  if (![1, 2, 4].includes(vectorWidth)) {
+    throw new OptionError(`vectorWidth must be 1, 2 or 4; it is ${vectorWidth}.`, { value: vectorWidth });
+  }
+  return { variant, lanes: kernel.WORKGROUP, rowsPerWorkgroup, vectorWidth };
+}
+
+function checkKnob(name: string, value: number, most: number): number {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw new OptionError(`${name} must be an integer from 1 to ${most}; it is ${value}.`, { name, value });
 }

@@ -5,7 +5,7 @@ import { Sampler } from '../llama/sample.js';
 import type { LlamaSession, StepStats } from '../llama/session.js';
 import type { Bitmask } from '../mask/index.js';
 import type { EncodeStep, SparseMLP } from '../mlp/sparse-mlp.js';
-import type { UpdateStats } from '../slab/slab.js';
+import type { UpdateStats } from '../slab/update-stats.js';
 import { Ceilings, type Framed, framed } from './ceilings.js';
 import { type RecordedDispatch, RecordingPass } from './recording.js';
 import { replayOf } from './replay.js';

@@ -1,6 +1,6 @@
 /** The two kernels that move whole rows: copy_rows by moves, index_select by ids. All bit for bit. */
 import { it } from 'vitest';
-import { copyRows as copyTwin } from '../../shaders/copy_rows.js';
+import { copyRows as copyTwin, stagedMoves } from '../../shaders/copy_rows.js';
 import { indexSelect as selectTwin } from '../../shaders/index_select.js';
 import { copyRows, indexSelect } from '../../src/slab/kernels.js';
 import { describeAdapters } from '../support/adapters.js';
@@ -143,6 +143,66 @@ describeAdapters('copy_rows', (ctx) => {
       }
       checkWords(await lab.read(rowList), poisoned(4 + CAPACITY), 'row list');
     }));
+});
+
+const scatters = pairwise(
+  { ...factors, shards: [1], moves: ['none', 'one', 'pool', 'slab', 'mixed'], first: [0, 7] } as const,
+  source(7),
+);
+
+describeAdapters('copy_rows out of staged rows', (ctx) => {
+  scatters.forEach((one, seed) => {
+    it(nameOf(one), () =>
+      useLab(ctx.device, async (lab) => {
+        const random = source(seed);
+        const made = makeFields(lab, one, random);
+        const mixed = makeMoves(random, one.moves);
+        const { active } = mixed;
+        // Those of pool rows first, as they are staged.
+        const pairs = Array.from({ length: mixed.moves.length / 2 }, (_, n) =>
+          mixed.moves.subarray(2 * n, 2 * n + 2),
+        );
+        pairs.sort(([, a], [, b]) => Number(a >= FROM_SLAB) - Number(b >= FROM_SLAB));
+        const moves = Uint32Array.from(pairs.flatMap((pair) => [...pair]));
+        const rowWords = made.reduce((sum, field) => sum + field.rowWords, 0);
+        // 7 rows of others before, and not a row more than are needed.
+        const staged = randomWords(random, (one.first + pairs.length + 1) * rowWords);
+        const slots = Uint32Array.from({ length: CAPACITY }, (_, slot) => 100 + slot);
+        const rowList = lab.buffer(Uint32Array.of(7, 8, 9, 10, ...slots));
+        const region = lab.buffer(Uint32Array.of(pairs.length, active, one.first, 0, ...moves));
+        const buffers: Record<string, GPUBuffer> = { region, row_list: rowList, pool0: lab.buffer(staged) };
+        const starts = made.map((_, k) => made.slice(0, k).reduce((sum, field) => sum + field.rowWords, 0));
+        made.forEach(({ buffer }, k) => {
+          buffers[`slab${k}`] = buffer;
+        });
+        const three = (of: (k: number) => number) => [0, 1, 2].map((k) => (made[k] ? of(k) / one.vector : 0));
+        buffers.bundle = lab.uniform([...three((k) => starts[k]), rowWords / one.vector]);
+        const [x, y] = folded(Math.max(1, Math.ceil(pairs.length / one.ROWS)), one.fold);
+        lab.run({
+          table: copyRows,
+          variant: {
+            slots: { vector: String(one.vector), fields: `bundled_${one.fields}` },
+            constants: { WORKGROUP: one.WORKGROUP, ROWS: one.ROWS, STAGED: 1 },
+          },
+          params: [...three((k) => made[k].rowWords), 0, 0, one.first + pairs.length, 1, 1],
+          buffers,
+          grid: [x, y, 1],
+        });
+
+        made.forEach(({ slab, rowWords: words }, k) => {
+          const pool = new Uint32Array((staged.length / rowWords) * words);
+          for (let r = 0; r * words < pool.length; r++)
+            pool.set(staged.subarray(r * rowWords + starts[k], r * rowWords + starts[k] + words), r * words);
+          copyTwin(slab, pool, words, stagedMoves(moves, one.first));
+        });
+        for (const { slab, buffer, rowWords: words } of made)
+          checkWords(await lab.read(buffer), slab, `field of ${words} words`);
+        const ids = Uint32Array.from({ length: N }, (_, id) => id);
+        copyTwin(slots, ids, 1, moves);
+        checkWords(await lab.read(rowList), Uint32Array.of(active, 8, 9, 10, ...slots), 'row list');
+      }),
+    );
+  });
 });
 
 const selects = pairwise(

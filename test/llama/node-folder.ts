@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type ByteSource, MemorySource, type ModelFolder } from '../../src/llama/byte-source.js';
+import { type ByteSource, MemorySource, type ModelFolder } from '../../src/io/byte-source.js';
 
 export const STATESMAN = fileURLToPath(new URL('../../demo/models/statesman/', import.meta.url));
 

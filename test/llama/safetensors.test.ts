@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ModelFormatError } from '../../src/errors.js';
-import { BlobSource, type ByteSource, MemorySource } from '../../src/llama/byte-source.js';
+import { BlobSource, type ByteSource, MemorySource } from '../../src/io/byte-source.js';
 import { openSafetensors } from '../../src/llama/safetensors.js';
 import { writeSafetensors } from '../support/make-model.js';
 

@@ -3,7 +3,8 @@ import { expect, it } from 'vitest';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
-import { Slab, type UpdateStats } from '../../src/slab/slab.js';
+import { Slab } from '../../src/slab/slab.js';
+import type { UpdateStats } from '../../src/slab/update-stats.js';
 import { shuffled } from '../plan/slab-sim.js';
 import { describeAdapters } from '../support/adapters.js';
 import { randomSource } from '../support/make-model.js';
@@ -46,7 +47,7 @@ const configs: Config[] = [
 
 /** One of the ways to bring a slab to a mask, at random. */
 function updateSomehow(slab: Slab, mask: Bitmask, random: () => number): UpdateStats {
-  const { device } = slab.pool;
+  const { device } = slab;
   const way = random();
   if (way < 0.6) return slab.update(mask);
   if (way < 0.7) return slab.update(mask, { tau: 0.4 });

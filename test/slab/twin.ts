@@ -4,7 +4,8 @@
  */
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
-import { DevicePool, type FieldSpec, type PoolOptions } from '../../src/pool/device-pool.js';
+import { DevicePool, type PoolOptions } from '../../src/pool/device-pool.js';
+import type { FieldSpec } from '../../src/pool/fields.js';
 import type { Slab } from '../../src/slab/slab.js';
 import { randomSource } from '../support/make-model.js';
 
@@ -82,7 +83,7 @@ export interface Contents {
 }
 
 export async function readSlab(slab: Slab): Promise<Contents> {
-  const { device } = slab.pool;
+  const { device } = slab;
   const fields = new Map<string, Uint32Array>();
   for (const [name, buffer] of slab.buffers)
     fields.set(name, new Uint32Array(await readBuffer(device, buffer)));

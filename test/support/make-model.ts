@@ -1,8 +1,9 @@
 /** Tiny random LLaMAs in memory, in the Hugging Face layout, and the safetensors writer they need. */
 import { type Dtype, encodeBf16, encodeF16 } from '../../src/dtype.js';
-import { type ByteSource, MemorySource, type ModelFolder } from '../../src/llama/byte-source.js';
+import { type ByteSource, MemorySource, type ModelFolder } from '../../src/io/byte-source.js';
 import { requiredTensors } from '../../src/llama/checkpoint.js';
 import { parseConfig } from '../../src/llama/config.js';
+import { safetensorsHeader } from '../../src/llama/safetensors.js';
 
 export interface TensorToWrite {
   name: string;
@@ -16,21 +17,11 @@ export function writeSafetensors(
   tensors: readonly TensorToWrite[],
   metadata?: Record<string, string>,
 ): Uint8Array<ArrayBuffer> {
-  let end = 0;
-  // Without a prototype, so that a tensor may be called "__proto__".
-  const header = Object.create(null) as Record<string, unknown>;
-  if (metadata) header.__metadata__ = metadata;
-  for (const { name, dtype, shape, data } of tensors) {
-    const begin = end;
-    end += data.byteLength;
-    header[name] = { dtype, shape, data_offsets: [begin, end] };
-  }
-  const json = new TextEncoder().encode(JSON.stringify(header));
-  const length = Math.ceil(json.length / 8) * 8;
-  const out = new Uint8Array(8 + length + end).fill(0x20, 8, 8 + length);
-  new DataView(out.buffer).setBigUint64(0, BigInt(length), true);
-  out.set(json, 8);
-  let at = 8 + length;
+  const entries = tensors.map((tensor) => ({ ...tensor, bytes: tensor.data.byteLength }));
+  const header = safetensorsHeader(entries, metadata);
+  const out = new Uint8Array(header.length + entries.reduce((sum, { bytes }) => sum + bytes, 0));
+  out.set(header);
+  let at = header.length;
   for (const { data } of tensors) {
     out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
     at += data.byteLength;

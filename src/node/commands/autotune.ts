@@ -3,6 +3,7 @@ import { OptionError } from '../../errors.js';
 import type { StoredDtype } from '../../gpu/layout.js';
 import { setTuning, type Tuning } from '../../gpu/tuning.js';
 import { openCheckpoint } from '../../llama/checkpoint.js';
+import { chooseDtype } from '../../llama/weights.js';
 import { autotune, type AutotuneResult, describeVariant } from '../../tune/autotune.js';
 import type { MeasuredEntry } from '../../gpu/tuning.js';
 import { tuningKeyOf } from '../../gpu/tuning-key.js';
@@ -19,7 +20,7 @@ import type { Shape } from './profile.js';
 export interface AutotuneFlags {
   model?: string;
   shape?: Shape[];
-  dtype: StoredDtype;
+  dtype?: StoredDtype;
   seconds: number;
   adapter?: string;
   json?: boolean;
@@ -72,12 +73,14 @@ export async function runAutotune(flags: AutotuneFlags, folder = cacheFolder()):
   }
 }
 
-async function shapesOf({ model, shape, dtype }: AutotuneFlags): Promise<TuneShape[]> {
+async function shapesOf({ model, shape, dtype: given }: AutotuneFlags): Promise<TuneShape[]> {
+  const dtype = given ?? 'f32';
   if (shape) return shape.map((size) => ({ ...size, dtype }));
   if (model === undefined) return defaultShapes(dtype);
   const folder = await DiskFolder.at(model);
   try {
-    return modelShapes((await openCheckpoint(folder)).config, dtype);
+    const checkpoint = await openCheckpoint(folder);
+    return modelShapes(checkpoint.config, chooseDtype(checkpoint, given));
   } finally {
     await folder.close();
   }

@@ -16,7 +16,7 @@ export interface CalibrateFlags {
 
 export async function runCalibrate(flags: CalibrateFlags): Promise<void> {
   const text = await readFile(flags.text, 'utf8');
-  const model = await openModel({ ...flags, dtype: 'f32' });
+  const model = await openModel(flags);
   try {
     const window = Math.min(64, model.weights.context);
     const session = new LlamaSession(model.gpu.device, model.weights, {

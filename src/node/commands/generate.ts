@@ -22,7 +22,7 @@ export interface GenerateFlags {
   seed: number;
   strategy: Strategy;
   mode: Mode;
-  dtype: StoredDtype;
+  dtype?: StoredDtype;
   compute: Compute;
   context?: number;
   adapter?: string;
@@ -74,7 +74,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
         device: adapter.deviceName,
         strategy: session.strategy,
         mode,
-        dtype: flags.dtype,
+        dtype: model.weights.dtype,
         compute,
       };
       const text = codec ? codec.decode(tokens) : null;

@@ -17,7 +17,7 @@ export interface PerplexityFlags {
   window?: number;
   strategy: Strategy;
   mode: Mode;
-  dtype: StoredDtype;
+  dtype?: StoredDtype;
   compute: Compute;
   adapter?: string;
   autotune?: boolean;
@@ -25,7 +25,7 @@ export interface PerplexityFlags {
 }
 
 export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
-  const { strategy, mode, dtype, compute } = flags;
+  const { strategy, mode, compute } = flags;
   const text = await readFile(flags.text, 'utf8');
   const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
   const model = await openModel({ ...flags, context: flags.window });
@@ -54,7 +54,7 @@ export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
     const seconds = (performance.now() - started) / 1000;
     if (flags.json) {
       const { name } = model.gpu.adapter;
-      const { quantization } = model.weights;
+      const { quantization, dtype } = model.weights;
       process.stdout.write(
         `${JSON.stringify({ ...result, adapter: name, strategy: session.strategy, mode, dtype, compute, seconds, quantization })}\n`,
       );

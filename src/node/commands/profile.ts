@@ -33,7 +33,7 @@ export interface ProfileFlags {
   position: number;
   strategy: Strategy;
   mode: Mode;
-  dtype: StoredDtype;
+  dtype?: StoredDtype;
   compute: Compute;
   repeats: number;
   ceiling: boolean;
@@ -95,7 +95,7 @@ async function runModel(flags: ProfileFlags, path: string): Promise<void> {
         mode,
         activeShare: active && share(active, model.weights.config.intermediateSize),
       };
-      print(flags, model.gpu, details, profile);
+      print({ ...flags, dtype: model.weights.dtype }, model.gpu, details, profile);
     } finally {
       session.destroy();
     }
@@ -130,7 +130,7 @@ async function prompt(model: OpenModel, length: number, vocab: number): Promise<
 }
 
 async function runShape(flags: ProfileFlags, { hidden, rows }: Shape): Promise<void> {
-  const { strategy, dtype, compute, density, writes, batch, adapter, autotune } = flags;
+  const { strategy, dtype = 'f32', compute, density, writes, batch, adapter, autotune } = flags;
   checkCompute(compute, dtype);
   const gpu = await requestDevice({ adapter, tuning: autotune === false ? false : undefined });
   announce(gpu);
@@ -161,7 +161,7 @@ async function runShape(flags: ProfileFlags, { hidden, rows }: Shape): Promise<v
       const step = { x, y, batch, mask, previous, strategy };
       const profile = await profiled(flags, (options) => profileMLP(mlp, step, options));
       const active = mask.count();
-      print(flags, gpu, { hidden, rows, batch, active, activeShare: active / rows }, profile);
+      print({ ...flags, dtype }, gpu, { hidden, rows, batch, active, activeShare: active / rows }, profile);
     } finally {
       mlp.destroy();
     }

@@ -18,7 +18,7 @@ export interface StartFlags {
   model: string;
   prompt: string;
   maxTokens: number;
-  dtype: StoredDtype;
+  dtype?: StoredDtype;
   compute: Compute;
   adapter?: string;
   autotune?: boolean;
@@ -38,7 +38,7 @@ export async function runStart(flags: StartFlags): Promise<void> {
     const promptIds = codec.encode(flags.prompt);
     const { layers, intermediateSize, vocabSize } = model.weights.config;
     process.stderr.write(
-      `model: ${model.path}, ${layers} layers of ${intermediateSize} rows, ${vocabSize} tokens, stored as ${flags.dtype}, multiplied in ${flags.compute}\n\n`,
+      `model: ${model.path}, ${layers} layers of ${intermediateSize} rows, ${vocabSize} tokens, stored as ${model.weights.dtype}, multiplied in ${flags.compute}\n\n`,
     );
     process.stdout.write(flags.prompt);
     const stream = new TextStream(codec);

@@ -4,6 +4,11 @@
  */
 import { ModelFormatError } from '../errors.js';
 
+export interface ByteReadOptions {
+  /** Ends the read, which then throws the signal's reason. Sources that are quick anyway may look at it once. */
+  signal?: AbortSignal;
+}
+
 /** Random access to the bytes of one file. */
 export interface ByteSource {
   /** For messages. */
@@ -14,7 +19,7 @@ export interface ByteSource {
    * `length` bytes from byte `offset` on, in memory of their own.
    * @throws ModelFormatError when the range is not inside [0, size].
    */
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  read(offset: number, length: number, options?: ByteReadOptions): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** The files of one model, flat. */
@@ -76,9 +81,11 @@ export async function readExactly(
   source: ByteSource,
   offset: number,
   length: number,
+  options: ByteReadOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   checkRange(source, offset, length);
-  const bytes = await source.read(offset, length);
+  options.signal?.throwIfAborted();
+  const bytes = await source.read(offset, length, options);
   if (bytes.length === length) return bytes;
   throw new ModelFormatError(
     `${source.name}: asked for ${length} bytes from byte ${offset} on, got ${bytes.length}.`,

@@ -1,0 +1,258 @@
+import { PoolError } from '../errors.js';
+import { type ByteReadOptions, type ByteSource, checkRange, type ModelFolder } from './byte-source.js';
+import { type RetryOptions, withRetries } from './retry.js';
+
+export interface HttpOptions extends RetryOptions {
+  /** Sent with every request. */
+  headers?: Readonly<Record<string, string>>;
+  /** A request is given up when nothing arrives for so long, in ms. Default 10,000. */
+  stallMs?: number;
+  /** Instead of the global `fetch`. */
+  fetch?: typeof fetch;
+}
+
+export interface HttpOpenOptions extends HttpOptions {
+  /** Bytes, where the server hides Content-Range from other origins. */
+  size?: number;
+  signal?: AbortSignal;
+}
+
+/** What a file is known by from one request to the next. */
+interface Version {
+  readonly etag: string | null;
+  readonly modified: string | null;
+}
+
+interface Answer {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly total: number | null;
+  readonly version: Version;
+}
+
+/**
+ * A file on a static server or in an object store, read by range requests. Faults that may pass (no connection, a stall,
+ * a short body, 408, 429, 5xx) are tried again; what is left is a PoolError. A file that changes while it is open is
+ * noticed by its ETag or Last-Modified, or by its size.
+ */
+export class HttpSource implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  private readonly options: HttpOptions;
+  private readonly version: Version;
+
+  /**
+   * Asks for the first byte, which tells whether the server knows ranges, and the file's size and version.
+   * @throws PoolError: `missing` for 404 and 410, `no-ranges`, `status`, `network`, `stalled`, `wrong-range` (also when
+   * the size cannot be seen and none was given).
+   */
+  static async open(url: string | URL, options: HttpOpenOptions = {}): Promise<HttpSource> {
+    const name = String(url);
+    const ask = () => request(name, 0, 1, null, null, options, options.signal);
+    const { total, version } = await withRetries(ask, options, options.signal);
+    const size = total ?? options.size;
+    if (size === undefined) {
+      throw new PoolError(
+        'wrong-range',
+        `${name}: the size cannot be seen; let the server expose Content-Range, or give the size.`,
+        { url: name },
+      );
+    }
+    return new HttpSource(name, size, version, options);
+  }
+
+  private constructor(name: string, size: number, version: Version, options: HttpOptions) {
+    this.name = name;
+    this.size = size;
+    this.version = version;
+    this.options = options;
+  }
+
+  /** @throws PoolError; ModelFormatError for a range outside of the file; the signal's reason. */
+  async read(
+    offset: number,
+    length: number,
+    { signal }: ByteReadOptions = {},
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    checkRange(this, offset, length);
+    signal?.throwIfAborted();
+    if (length === 0) return new Uint8Array(0);
+    const { name, size, version, options } = this;
+    const ask = () => request(name, offset, length, size, version, options, signal);
+    return (await withRetries(ask, options, signal)).bytes;
+  }
+}
+
+/** The files of a model under one URL. */
+export class HttpFolder implements ModelFolder {
+  readonly name: string;
+  private readonly base: URL;
+  private readonly options: HttpOptions;
+
+  /** @param url Of the folder; a last part without a slash at its end is taken as the folder's name. */
+  constructor(url: string | URL, options: HttpOptions = {}) {
+    const base = new URL(url);
+    if (!base.pathname.endsWith('/')) base.pathname += '/';
+    this.base = base;
+    this.name = base.href;
+    this.options = options;
+  }
+
+  /** @throws PoolError, but for a file that is missing. */
+  async open(file: string): Promise<ByteSource | null> {
+    const url = new URL(this.base);
+    url.pathname += encodeURIComponent(file);
+    try {
+      return await HttpSource.open(url, this.options);
+    } catch (error) {
+      if (error instanceof PoolError && error.code === 'missing') return null;
+      throw error;
+    }
+  }
+}
+
+const DEFAULT_STALL_MS = 10_000;
+
+/** One request for one range. `size` and `version`: what they were, null when not known yet. */
+async function request(
+  url: string,
+  offset: number,
+  length: number,
+  size: number | null,
+  version: Version | null,
+  options: HttpOptions,
+  signal?: AbortSignal,
+): Promise<Answer> {
+  const { stallMs = DEFAULT_STALL_MS, headers = {} } = options;
+  signal?.throwIfAborted();
+  const controller = new AbortController();
+  const onAbort = (): void => controller.abort(signal?.reason);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  let stalled = false;
+  const onStall = (): void => {
+    stalled = true;
+    controller.abort();
+  };
+  let timer = setTimeout(onStall, stallMs);
+  const alive = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(onStall, stallMs);
+  };
+  const end = offset + length - 1;
+  try {
+    const response = await (options.fetch ?? fetch)(url, {
+      headers: { ...headers, Range: `bytes=${offset}-${end}` },
+      // A browser's cache would keep a second copy, in pieces, and may answer with an older version.
+      cache: 'no-store',
+      signal: controller.signal,
+    });
+    alive();
+    const total = checkAnswer(url, response, offset, end, size, version);
+    const bytes = await readBody(url, response, length, alive);
+    return { bytes, total, version: versionOf(response) };
+  } catch (cause) {
+    // Whatever is still under way is of no use: the connection is closed.
+    controller.abort();
+    if (signal?.aborted) throw signal.reason;
+    if (stalled) {
+      throw new PoolError('stalled', `${url}: nothing arrived for ${stallMs} ms.`, { url, offset, stallMs });
+    }
+    if (cause instanceof PoolError) throw cause;
+    const why = cause instanceof Error ? [cause.message, reasonOf(cause)].filter(Boolean).join(': ') : cause;
+    const error = new PoolError('network', `${url}: ${why}.`, { url, offset, length });
+    error.cause = cause;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Node's fetch says "fetch failed" and has the reason one level deeper. */
+function reasonOf({ cause }: Error): string {
+  return cause instanceof Error
+    ? cause.message || String((cause as Error & { code?: unknown }).code ?? '')
+    : '';
+}
+
+function versionOf({ headers }: Response): Version {
+  return { etag: headers.get('etag'), modified: headers.get('last-modified') };
+}
+
+/** Checks all but the body. @returns the file's size, null where the server hides it from other origins. */
+function checkAnswer(
+  url: string,
+  response: Response,
+  offset: number,
+  end: number,
+  size: number | null,
+  version: Version | null,
+): number | null {
+  const { status } = response;
+  if (status === 200) {
+    throw new PoolError(
+      'no-ranges',
+      `${url}: the server answers a range request with the whole file. Serve it from one that knows ranges.`,
+      { url },
+    );
+  }
+  if (status === 404 || status === 410) {
+    throw new PoolError('missing', `${url}: not found (${status}).`, { url, status });
+  }
+  const changed = (what: string) =>
+    new PoolError('changed', `${url} is another file than the one that was opened: ${what}. Open it again.`, {
+      url,
+    });
+  if (status === 416 && size !== null) throw changed(`byte ${offset} is beyond its end`);
+  if (status !== 206) {
+    throw new PoolError('status', `${url}: the server answered ${status} ${response.statusText}.`, {
+      url,
+      status,
+    });
+  }
+  const now = versionOf(response);
+  for (const key of ['etag', 'modified'] as const) {
+    const before = version?.[key];
+    if (before && now[key] && before !== now[key]) throw changed(`${before} became ${now[key]}`);
+  }
+  const range = response.headers.get('content-range');
+  if (range === null && response.type === 'cors') return null;
+  const found = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(range ?? '');
+  const [first, last, total] = found ? found.slice(1).map(Number) : [];
+  if (!found || first !== offset || last !== end) {
+    if (found && size !== null && total !== size) throw changed(`it had ${size} bytes and has ${total}`);
+    throw new PoolError(
+      'wrong-range',
+      `${url}: asked for bytes ${offset}-${end}, the server sent ${range === null ? 'no Content-Range' : JSON.stringify(range.slice(0, 80))}.`,
+      { url, offset, end, range },
+    );
+  }
+  if (size !== null && total !== size) throw changed(`it had ${size} bytes and has ${total}`);
+  return total;
+}
+
+/** The body, of exactly `length` bytes: never more memory than was asked for. */
+async function readBody(
+  url: string,
+  response: Response,
+  length: number,
+  alive: () => void,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  const reader = response.body?.getReader();
+  let got = 0;
+  while (reader) {
+    const { done, value } = await reader.read();
+    alive();
+    if (done) break;
+    if (got + value.length > length) {
+      throw new PoolError('wrong-range', `${url}: more than the ${length} bytes asked for arrived.`, {
+        url,
+        length,
+      });
+    }
+    bytes.set(value, got);
+    got += value.length;
+  }
+  if (got === length) return bytes;
+  throw new PoolError('short', `${url}: ${got} of ${length} bytes arrived.`, { url, got, length });
+}

@@ -1,0 +1,87 @@
+import { OptionError } from '../errors.js';
+import { BufferGroup } from '../gpu/buffers.js';
+
+export interface UploadRingOptions {
+  /** Size of the staging memory, on the device and again on the host. Default 4 MiB. */
+  bytes?: number;
+  label?: string;
+}
+
+const DEFAULT_BYTES = 4 << 20;
+
+/**
+ * Staging memory of a fixed size, through which rows of pools that are not on the device reach slabs: made once, used
+ * again and again. Several slabs may share one. `writeBuffer` happens before the submit, so what is encoded for one
+ * submit must not share a place; after the submit the queue's order keeps uploads and copies apart.
+ */
+export class UploadRing {
+  readonly device: GPUDevice;
+  readonly buffer: GPUBuffer;
+  /** Bytes of staging memory on the device. */
+  readonly bytes: number;
+  readonly label: string;
+  private readonly memory: BufferGroup;
+  private readonly host: Uint8Array<ArrayBuffer>;
+  private at = 0;
+  private held = 0;
+
+  /** @throws OptionError for a size that is no positive multiple of 16; DeviceLimitError for one beyond a binding. */
+  constructor(device: GPUDevice, options: UploadRingOptions = {}) {
+    const { bytes = DEFAULT_BYTES, label = 'upload ring' } = options;
+    if (!Number.isSafeInteger(bytes) || bytes < 16 || bytes % 16 !== 0) {
+      throw new OptionError(`${label}: bytes must be a multiple of 16 of at least 16; it is ${bytes}.`, {
+        bytes,
+      });
+    }
+    this.device = device;
+    this.bytes = bytes;
+    this.label = label;
+    this.memory = new BufferGroup(device);
+    this.buffer = this.memory.storage(label, bytes);
+    this.host = new Uint8Array(bytes);
+  }
+
+  /** How many rows of `rowBytes` bytes can be taken now. */
+  room(rowBytes: number): number {
+    return Math.floor(this.bytes / rowBytes) - Math.ceil(this.at / rowBytes);
+  }
+
+  /**
+   * Takes a place for `rows` rows, until `release`. @returns its first row, counted in rows from the ring's start.
+   * @throws OptionError when there is no room.
+   */
+  take(rowBytes: number, rows: number): number {
+    const room = this.room(rowBytes);
+    if (rows > room) {
+      throw new OptionError(
+        `${this.label} of ${this.bytes} bytes has room for ${room} rows of ${rowBytes} bytes, not for ${rows}: ` +
+          'submit what was encoded and call submitted(), use update() or load(), which upload in pieces, or make a larger ring.',
+        { rows, room, rowBytes, bytes: this.bytes },
+      );
+    }
+    const first = Math.ceil(this.at / rowBytes);
+    this.at = (first + rows) * rowBytes;
+    this.held++;
+    return first;
+  }
+
+  /** The host's side of a place: fill it, then `write` it. */
+  stage(rowBytes: number, first: number, rows: number): Uint8Array<ArrayBuffer> {
+    return this.host.subarray(first * rowBytes, (first + rows) * rowBytes);
+  }
+
+  /** One upload. `rows` may be any memory, the staged one too. */
+  write(rowBytes: number, first: number, rows: Uint8Array<ArrayBuffer>): void {
+    this.device.queue.writeBuffer(this.buffer, first * rowBytes, rows);
+  }
+
+  /** Gives `places` back: their copies were submitted, or never encoded. */
+  release(places: number): void {
+    this.held -= places;
+    if (this.held === 0) this.at = 0;
+  }
+
+  destroy(): void {
+    this.memory.destroy();
+  }
+}
