@@ -43,3 +43,6 @@ export class ModelFormatError extends PairslabError {}
 
 /** A model's configuration asks for something the loader does not know. */
 export class UnsupportedModelError extends PairslabError {}
+
+/** A recorded trace is truncated, inconsistent or hostile. */
+export class TraceError extends PairslabError {}

@@ -15,6 +15,7 @@ export {
 } from './gpu/tuning.js';
 export * from './mask/index.js';
 export * from './plan/index.js';
+export * from './residency/index.js';
 export { DevicePool, type FieldSpec, type MatrixQuantization, type PoolOptions } from './pool/device-pool.js';
 export type { QuantizationError } from './quantize.js';
 export {
