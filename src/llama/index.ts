@@ -10,3 +10,4 @@ export { checkFits, estimateBytes, type LlamaWeights, type LoadOptions, loadWeig
 export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from './calibrate.js';
 export { generate, type GenerateOptions, type GenerateStats } from './generate.js';
 export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';
+export { recordTrace, type RecordOptions, type TraceSource } from './record-trace.js';
