@@ -1,6 +1,5 @@
 import { OptionError } from '../errors.js';
 import { type Trace, TraceBuilder } from '../residency/trace.js';
-import { generate } from './generate.js';
 import { Sampler } from './sample.js';
 import type { LlamaSession } from './session.js';
 
@@ -40,11 +39,12 @@ export async function recordTrace(
       strategy,
     });
   }
-  const { layers } = weights.config;
+  const { layers, eosTokenIds } = weights.config;
+  const sampler = new Sampler();
   const { rows, rowBytes } = weights.layers[0].mlp;
   const { model, mode, signal } = options;
   const builder = new TraceBuilder({ model, mode, dtype: weights.dtype, rowBytes, rows, layers });
-  const total = sources.reduce((sum, { ids, generate: n }) => sum + (n || ids.length), 0);
+  const total = sources.reduce((sum, { ids, generate: n }) => sum + (n > 0 ? n - 1 : ids.length), 0);
   let done = 0;
   const step = (): void => options.onProgress?.(++done, total);
   const observer = session.onMask;
@@ -55,7 +55,13 @@ export async function recordTrace(
       builder.begin(name);
       if (maxTokens > 0) {
         session.reset();
-        await generate(session, { promptIds: ids, maxTokens, sampler: new Sampler(), onToken: step, signal });
+        // Not by `generate`, whose runs may go on a little beyond the end.
+        let id = sampler.pick(await session.prefill(ids));
+        for (let made = 1; made < maxTokens && !eosTokenIds.includes(id); made++) {
+          if (signal?.aborted || session.position === weights.context) break;
+          id = sampler.pick(await session.next(id));
+          step();
+        }
         continue;
       }
       for (let i = 0; i < ids.length && !signal?.aborted; i++) {
