@@ -23,6 +23,7 @@ const SUITES = [
   'sticky',
   'memory',
   'e2e',
+  'beyond',
   'peers',
 ];
 /** Run only when named, or with --full: it installs packages. */

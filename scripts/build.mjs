@@ -36,6 +36,7 @@ await build({
     index: 'src/index.ts',
     'mask/index': 'src/mask/index.ts',
     'plan/index': 'src/plan/index.ts',
+    'residency/index': 'src/residency/index.ts',
     kernels: 'src/kernels.ts',
     'llama/index': 'src/llama/index.ts',
     'node/index': 'src/node/index.ts',

@@ -76,3 +76,6 @@ export class PoolError extends PairslabError {
     this.code = code;
   }
 }
+
+/** A recorded trace is truncated, inconsistent or hostile. */
+export class TraceError extends PairslabError {}

@@ -15,6 +15,7 @@ export {
 } from './gpu/tuning.js';
 export * from './mask/index.js';
 export * from './plan/index.js';
+export * from './residency/index.js';
 export { DevicePool, type PoolOptions } from './pool/device-pool.js';
 export type { FieldLayout, FieldSpec, MatrixQuantization } from './pool/fields.js';
 export type { QuantizationError } from './quantize.js';

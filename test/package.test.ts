@@ -39,7 +39,7 @@ describe('the built package', () => {
     }
   });
 
-  it.each(['index', 'kernels', 'mask/index', 'plan/index', 'llama/index'])(
+  it.each(['index', 'kernels', 'mask/index', 'plan/index', 'residency/index', 'llama/index'])(
     '%s imports nothing: it runs in a browser',
     async (entry) => {
       expect(await outsideImports(join(root, `dist/${entry}.js`))).toEqual([]);
@@ -54,7 +54,7 @@ describe('the built package', () => {
   });
 
   it('keeps masks and plans free of shaders', () => {
-    for (const entry of ['mask/index', 'plan/index']) {
+    for (const entry of ['mask/index', 'plan/index', 'residency/index']) {
       const text = readFileSync(join(root, `dist/${entry}.js`), 'utf8');
       expect(text).not.toContain('@compute');
     }

@@ -13,7 +13,15 @@ export { openSafetensors, type Safetensors } from './safetensors.js';
 export { Sampler, type SamplerOptions } from './sample.js';
 export { checkMode, type Mode, MODES } from './mode.js';
 export { LlamaSession, type SessionOptions, type StepStats } from './session.js';
-export { checkFits, estimateBytes, type LlamaWeights, type LoadOptions, loadWeights } from './weights.js';
+export {
+  checkFits,
+  estimateBytes,
+  mlpRows,
+  type LlamaWeights,
+  type LoadOptions,
+  loadWeights,
+} from './weights.js';
 export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from './calibrate.js';
 export { generate, type GenerateOptions, type GenerateStats } from './generate.js';
 export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';
+export { recordTrace, type RecordOptions, type TraceSource } from './record-trace.js';

@@ -59,6 +59,8 @@ export class LlamaSession {
   lastUnions: number[] | null = null;
   /** Stands between a decode step's ops and its passes, where one is set: how a profiler sees what is dispatched. */
   tap: ((pass: GPUComputePassEncoder) => GPUComputePassEncoder) | null = null;
+  /** Sees each layer's mask at each decode step of `repack` and `paired`, which bring it to the CPU anyway. */
+  onMask: ((layer: number, mask: Bitmask) => void) | null = null;
   private readonly memory: BufferGroup;
   private readonly slabs: (Slab | undefined)[];
   private readonly thresholds: readonly number[];
@@ -414,13 +416,14 @@ export class LlamaSession {
       this.readback.encodeCopy(encoder, mask, 0, 0, bytes);
       device.queue.submit([encoder.finish()]);
       stats.submits++;
-      const words = new Uint32Array(await this.readback.read(bytes));
+      const active = Bitmask.fromWords(new Uint32Array(await this.readback.read(bytes)), mlp.rows);
       stats.readbacks++;
+      this.onMask?.(l, active);
       const slab = this.slabs[l] as Slab;
       slab.submitted();
       encoder = device.createCommandEncoder({ label: 'pairslab decode' });
       pass = this.beginDecode(encoder);
-      const update = slab.encodeUpdate(pass, Bitmask.fromWords(words, mlp.rows), { strategy });
+      const update = slab.encodeUpdate(pass, active, { strategy });
       stats.updates.push(update);
       stats.active.push(slab.active);
       mlp.encodePacked(pass, run);

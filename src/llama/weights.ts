@@ -8,6 +8,7 @@ import { loadTuningOnce } from '../gpu/tuning-store.js';
 import type { RowBundle } from '../pool/bundle.js';
 import { DevicePool } from '../pool/device-pool.js';
 import type { FieldSpec } from '../pool/fields.js';
+import { type Budget, budgetRows, type RowSet } from '../residency/budget.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
 import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
 import { headQuads } from './kernels.js';
@@ -101,20 +102,39 @@ const ACTIVATIONS: Readonly<Record<LlamaConfig['hiddenAct'], Activation>> = {
   relu: 'relu',
 };
 
-/** GPU bytes of a model's weights, rotary table and key/value cache, by part. */
+/** The rows of a model's layers that need not all be on the device: up and down, with up's bias where there is one. */
+export function mlpRows(
+  { hiddenSize, intermediateSize, layers, mlpBias }: LlamaConfig,
+  dtype: StoredDtype,
+): RowSet {
+  // A bias is four f32, of which one counts: see `biasField`.
+  return { layers, rows: intermediateSize, rowBytes: 2 * rowBytes(hiddenSize, dtype) + (mlpBias ? 16 : 0) };
+}
+
+/**
+ * GPU bytes of a model's weights, rotary table and key/value cache, by part. With a budget, of the MLPs the gates are on
+ * the device and of up and down as many rows as the budget holds; row maps, staging and activations come on top.
+ *
+ * @throws OptionError when the budget does not hold a row of each layer.
+ */
 export function estimateBytes(
   config: LlamaConfig,
   dtype: StoredDtype,
   context: number,
+  budget?: Budget,
 ): Record<string, number> {
   const { hiddenSize: h, intermediateSize: n, vocabSize, layers, heads, kvHeads, headDim } = config;
+  const rows = mlpRows(config, dtype);
+  const mlp: Record<string, number> = budget
+    ? { gate: layers * n * rowBytes(h, dtype), slabs: budgetRows(budget, rows) * rows.rowBytes }
+    : { mlp: layers * 3 * n * rowBytes(h, dtype) };
   const wide = heads * headDim;
   const other = otherDtype(dtype);
   const attention = (wide + 2 * kvHeads * headDim) * rowBytes(h, other) + h * rowBytes(wide, other);
   return {
     embedding: vocabSize * rowBytes(h, other) * (config.tieWordEmbeddings ? 1 : 2),
     attention: layers * attention,
-    mlp: layers * 3 * n * rowBytes(h, dtype),
+    ...mlp,
     norms: (2 * layers + 1) * roundUp(h, 4) * 4,
     rotary: context * headDim * 4,
     cache: layers * 2 * context * kvHeads * headQuads(headDim) * 16,

@@ -168,6 +168,14 @@ export class Bitmask implements Iterable<number> {
     return out;
   }
 
+  /** A new mask of the rows that are in this one and not in `other`. @throws ShapeError when the sizes differ. */
+  without(other: Bitmask): Bitmask {
+    checkSameSize(this, other);
+    const out = this.clone();
+    for (let w = 0; w < out.words.length; w++) out.words[w] &= ~other.words[w];
+    return out;
+  }
+
   /** Whether both have the same size and the same rows. */
   equals(other: Bitmask): boolean {
     if (this.size !== other.size) return false;

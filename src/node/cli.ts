@@ -14,6 +14,7 @@ import { runPerplexity } from './commands/perplexity.js';
 import { parseShape, runProfile, type Shape } from './commands/profile.js';
 import { runReport } from './commands/report.js';
 import { runStart, SHIPPED_MODEL } from './commands/start.js';
+import { runTrace } from './commands/trace.js';
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -31,6 +32,7 @@ const shape = (text: string): Shape => {
   return found;
 };
 const shapes = (text: string, before: Shape[] = []): Shape[] => [...before, shape(text)];
+const texts = (text: string, before: string[] = []): string[] => [...before, text];
 const ids = (text: string): number[] => text.split(',').map((part) => integer(part));
 
 const model = () =>
@@ -178,6 +180,33 @@ program
   .addOption(adapter())
   .addOption(json())
   .action(runProfile);
+
+program
+  .command('trace')
+  .description(
+    'which rows a model uses at each step: record it, or replay it under a memory budget without the model',
+  )
+  .option('--model <dir>', 'a Hugging Face folder: records a trace')
+  .option('--prompt <text>', 'where to begin; may be given again', texts)
+  .option('--max-tokens <n>', 'tokens to generate after each prompt', integer, 100)
+  .option('--text <file>', 'a text to feed as it is, in windows that are spread evenly over it')
+  .option('--tokens <n>', 'tokens of the text', integer, 1024)
+  .option('--out <file>', 'where to write the trace')
+  .option('--replay <file>', 'a trace that was recorded, instead of --model')
+  .option('--budget <budget>', 'what may be resident: 25%, or bytes such as 512MB')
+  .option(
+    '--policy <name>',
+    'packed, exact, window:STEPS, lru, lfu:DECAY, pinned:SHARE or adaptive; may be given again (default: compare them)',
+    texts,
+  )
+  .option('--measured <file>', 'another trace of the model, for policy pinned to count uses in')
+  .option('--steps <file>', 'where to write one JSON line for every step and layer')
+  .addOption(mode())
+  .addOption(dtype())
+  .addOption(adapter())
+  .addOption(untuned())
+  .addOption(json())
+  .action(runTrace);
 
 program
   .command('info')

@@ -1,4 +1,4 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
@@ -10,6 +10,7 @@ import { type NodeDevice, requestDevice } from './device.js';
 import { DiskFolder } from './model-folder.js';
 import { Progress } from './progress.js';
 import { openTokenizer, type TextCodec } from './text.js';
+import { writeWhole } from './write-whole.js';
 
 /** A model on a device, ready for sessions. */
 export interface OpenModel {
@@ -123,12 +124,6 @@ export async function readThresholds(model: string): Promise<readonly number[]> 
 /** Writes the thresholds whole or not at all. @returns the file's path. */
 export async function writeThresholds(model: string, calibration: Calibration): Promise<string> {
   const file = join(model, THRESHOLDS_FILE);
-  const partial = `${file}.${process.pid}`;
-  try {
-    await writeFile(partial, `${JSON.stringify({ version: 1, ...calibration }, null, 2)}\n`);
-    await rename(partial, file);
-  } finally {
-    await rm(partial, { force: true });
-  }
+  await writeWhole(file, `${JSON.stringify({ version: 1, ...calibration }, null, 2)}\n`);
   return file;
 }

@@ -65,6 +65,8 @@ describe('Bitmask', () => {
         const copy = mask.clone();
         const both = mask.union(Bitmask.fromIds(more, size));
         expect(list(both)).toEqual(ascending(new Set([...ids, ...more])));
+        const left = mask.without(Bitmask.fromIds(more, size));
+        expect(list(left)).toEqual(ascending(ids.filter((i) => !more.includes(i))));
         for (const i of more) {
           const remove = set.has(i);
           if (remove) mask.delete(i);
@@ -122,6 +124,7 @@ describe('Bitmask', () => {
   it('masks of different sizes are unequal and do not combine', () => {
     expect(Bitmask.empty(32).equals(Bitmask.empty(31))).toBe(false);
     expect(() => Bitmask.empty(32).union(Bitmask.empty(31))).toThrow(ShapeError);
+    expect(() => Bitmask.empty(32).without(Bitmask.empty(31))).toThrow(ShapeError);
   });
 });
 

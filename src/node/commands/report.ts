@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Source } from '../report/chart-parts.js';
 import { chartsOf } from '../report/charts.js';
@@ -6,6 +6,7 @@ import { type Drawing, openDrawing } from '../report/draw.js';
 import { mergedReportOf, type Picture, reportOf, type Section } from '../report/markdown.js';
 import { merge } from '../report/merge.js';
 import { type BenchFile, readBenchFile } from '../report/read.js';
+import { writeWhole } from '../write-whole.js';
 
 export interface ReportFlags {
   out: string;
@@ -55,15 +56,4 @@ async function drawAll(
     pictures.push({ kind, file, alt: [chart.title, ...chart.subtitle].join('; ') });
   }
   return pictures;
-}
-
-/** Whole or not at all. */
-async function writeWhole(file: string, text: string): Promise<void> {
-  const partial = `${file}.${process.pid}`;
-  try {
-    await writeFile(partial, text);
-    await rename(partial, file);
-  } finally {
-    await rm(partial, { force: true });
-  }
 }

@@ -7,7 +7,13 @@ import { readBuffer } from '../../../src/gpu/readback.js';
 import { decodeBytes } from '../../../src/llama/bytes.js';
 import { Checkpoint, openCheckpoint, requiredTensors } from '../../../src/llama/checkpoint.js';
 import type { TensorData } from '../../../src/llama/safetensors.js';
-import { estimateBytes, type LoadOptions, loadWeights, otherDtype } from '../../../src/llama/weights.js';
+import {
+  estimateBytes,
+  type LoadOptions,
+  loadWeights,
+  mlpRows,
+  otherDtype,
+} from '../../../src/llama/weights.js';
 import type { DevicePool } from '../../../src/pool/device-pool.js';
 import { describeAdapters } from '../../support/adapters.js';
 import {
@@ -173,6 +179,14 @@ describeAdapters('loading', (ctx) => {
     // Cached heads are padded to whole quads.
     const { kvHeads, headDim } = checkpoint.config;
     expect(cache).toBe(layers * 2 * 32 * kvHeads * Math.ceil(headDim / 4) * 16);
+    // Under a budget the gates stay whole, and of up and down as many rows are there as it holds.
+    const rows = mlpRows(checkpoint.config, dtype);
+    expect(rows.rowBytes).toBe(weights.layers[0].mlp.rowBytes);
+    const { gate, slabs, ...rest } = estimateBytes(checkpoint.config, dtype, 32, { share: 1 });
+    expect({ ...rest, mlp: gate + slabs }).toEqual({ ...parts, cache });
+    const held = estimateBytes(checkpoint.config, dtype, 32, { bytes: 11 * rows.rowBytes + 1 });
+    expect(held.slabs).toBe(11 * rows.rowBytes);
+    expect(() => estimateBytes(checkpoint.config, dtype, 32, { bytes: rows.rowBytes })).toThrow(OptionError);
     weights.destroy();
     expect(gpuBytes(ctx.device)).toBe(before);
     weights.destroy();
@@ -202,6 +216,7 @@ describeAdapters('loading', (ctx) => {
     const others = [qkv, weights.embedding, weights.head].map((pool) => pool.field('weight').dtype);
     expect(new Set(others)).toEqual(new Set([dtype === 'q8' || dtype === 'q4' ? 'f16' : dtype]));
     for (const pool of [gate, mlp, output, qkv]) expect(pool.field('bias').dtype).toBe('f32');
+    expect(mlpRows(checkpoint.config, dtype).rowBytes).toBe(mlp.rowBytes);
 
     // The error of the matrices that were quantised, each by its tensor's name.
     const names = ['gate', 'up', 'down'].map((name) => `${at}mlp.${name}_proj.weight`);
