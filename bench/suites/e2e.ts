@@ -9,6 +9,7 @@ import { SHIPPED_MODEL } from '../../src/node/commands/start.js';
 import { DiskFolder } from '../../src/node/model-folder.js';
 import { openTokenizer } from '../../src/node/text.js';
 import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { PREFILL_TOKENS, type PrefillTimes, racePrefill } from '../lib/prefill-race.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
 import { deviceTimer } from '../../src/tune/timer.js';
@@ -73,16 +74,20 @@ interface Kept {
   /** dtypes whose strategies made different tokens: no speed-up of theirs is reported. */
   differs: { dtype: StoredDtype; reason: string }[];
   read: Framed;
+  prefill: PrefillTimes;
 }
 
 /**
  * The shipped model: decode of 128 tokens in exact mode, each strategy against dense, equal tokens required. All
  * strategies and dtypes take turns, a block of tokens at a time and in shuffled order, so that what disturbs the
- * machine disturbs all of them; speed-ups are medians of the ratios token by token, tokens/s those of the median token.
+ * machine disturbs all of them; speed-ups are medians of the ratios block by block, tokens/s those of the median block.
  *
  * `decode_bound` is what the bytes of weights allow, and `decode_fraction_of_bound` how much of it the best sparse
  * strategy reaches. `dense_read_fraction` is by wall time, host included: weight bytes a second over the read ceiling
  * of the same run. The model is small (24 MB as f32), so part of it may come from a cache.
+ *
+ * Strategies without a mask on the CPU decode a block in one submit (`LlamaSession.greedy`): a time is a block's over its
+ * tokens. `prefill`: a prompt by all rows, by the union of each chunk's masks, and by auto.
  */
 export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
   const maxTokens = context.quick ? 32 : 128;
@@ -145,6 +150,26 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
     const [f32, other] = [fastest.f32, fastest[dtype]];
     if (dtype !== 'f32' && f32 && other) summary[`e2e.${dtype}_over_f32`] = ratioOf(f32, other).median;
   }
+  const { dense } = kept.prefill;
+  for (const [strategy, { times, unions }] of Object.entries(kept.prefill)) {
+    const speedup = ratioOf(dense.times, times);
+    const ms = statsOf(times);
+    const perSecond = (1000 * PREFILL_TOKENS) / ms.median;
+    results.push({
+      suite: 'e2e',
+      case: `f32 prefill ${strategy}`,
+      dtype: 'f32',
+      strategy,
+      mode: 'exact',
+      tokens: PREFILL_TOKENS,
+      ms,
+      tokensPerSecond: perSecond,
+      speedupOverDense: speedup,
+      unions,
+    });
+    summary[`e2e.prefill.${strategy}.tokens_per_second`] = perSecond;
+    summary[`e2e.prefill.${strategy}.speedup`] = speedup.median;
+  }
   return { results, summary, skipped };
 }
 
@@ -162,7 +187,8 @@ async function measure(context: BenchContext, maxTokens: number, repeats: number
   const folder = await DiskFolder.at(SHIPPED_MODEL);
   try {
     const checkpoint = await openCheckpoint(folder);
-    const promptIds = (await openTokenizer(folder)).encode(PROMPT);
+    const tokenizer = await openTokenizer(folder);
+    const promptIds = tokenizer.encode(PROMPT);
     for (const dtype of context.quick ? QUICK_DTYPES : STORED_DTYPES) {
       const weights = await loadWeights(device, checkpoint, { dtype });
       models.push(weights);
@@ -172,7 +198,8 @@ async function measure(context: BenchContext, maxTokens: number, repeats: number
     const { value: differs, read } = await framed(ceilings, context.quick ? 3 : 7, () =>
       run(lanes, promptIds, maxTokens, repeats, context),
     );
-    const kept: Kept = { lanes: {}, denseBytes: {}, differs: [], read };
+    const prefill = await racePrefill(device, models[0], tokenizer, context.quick ? 2 : 9);
+    const kept: Kept = { lanes: {}, denseBytes: {}, differs: [], read, prefill };
     for (const [dtype, reason] of differs) kept.differs.push({ dtype, reason });
     for (const weights of models) {
       const { dtype } = weights;

@@ -56,7 +56,6 @@ import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1x1 from '../../shaders/lib/sums_1x1.wgsl';
 import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
 import sums1x4 from '../../shaders/lib/sums_1x4.wgsl';
-import sums2x1 from '../../shaders/lib/sums_2x1.wgsl';
 import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
 import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
@@ -121,7 +120,6 @@ const sums: Readonly<Record<Sums, string>> = {
   '1x1': sums1x1,
   '1x2': sums1x2,
   '1x4': sums1x4,
-  '2x1': sums2x1,
   '4x1': sums4x1,
   '8x1': sums8x1,
 };

@@ -8,7 +8,7 @@ export type Team = 'lane' | 'shared' | 'subgroup' | 'workgroup';
 /** Rows by batch elements that a team takes at a time; `resident`: one row, against an x that stays in registers. */
 export type Tile = '1x1' | '2x1' | '4x1' | '1x8' | '4x4' | '4x8' | 'resident';
 /** Batch elements by stored vectors of columns that a lane sums up. */
-export type Sums = '1x1' | '1x2' | '1x4' | '2x1' | '4x1' | '8x1';
+export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1';
 
 /** What a lane takes of a stored row at a time; words are there for q8 and q4. */
 export type Width = 'vector' | 'word';
