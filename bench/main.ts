@@ -85,6 +85,7 @@ async function run(flags: Flags): Promise<void> {
   const failed: string[] = [];
   for (const name of names) {
     process.stderr.write(`${name}\n`);
+    const started = performance.now();
     try {
       const outcome = await runSuite(
         name,
@@ -103,6 +104,7 @@ async function run(flags: Flags): Promise<void> {
       report.skipped.push({ suite: name, case: 'all', reason });
       process.stderr.write(`  failed: ${error instanceof PairslabError ? reason : inspect(error)}\n`);
     }
+    terminal.log(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
   }
   if (json !== undefined) writeReport(json, report);
   if (csv !== undefined) writeWhole(csv, toCsv(report));

@@ -233,6 +233,8 @@ export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<
   times.chosen = { ...bench.chosen };
   times.estimates = bench.estimates;
   const medians = Object.fromEntries(arms.map(({ arm, device }) => [arm, statsOf(device).median]));
+  // Nothing to judge where `auto` is not among the arms.
+  if (!arms.some(({ arm }) => arm === 'auto')) return times;
   const best = medians[fastestOf(medians, FIXED)];
   const took = takenBy(times.chosen);
   const finalists = arms.filter(

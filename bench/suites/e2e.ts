@@ -19,7 +19,7 @@ type Name = (typeof STRATEGIES)[number];
 /** Tokens a lane makes before the next has its turn: long enough that its weights are in the caches as they are in use. */
 const BLOCK = 16;
 /** Each dtype has kernels to compile, which on a software adapter takes seconds. */
-const QUICK_DTYPES: readonly StoredDtype[] = ['f32', 'f16'];
+const QUICK_DTYPES: readonly StoredDtype[] = ['f32'];
 const PROMPT = 'The state of the Union is';
 
 /** One strategy on one dtype, with its sequence. */

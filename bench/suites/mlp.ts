@@ -269,7 +269,6 @@ function casesFor({ full, quick }: BenchContext): Case[] {
   const narrow = STORED_DTYPES.filter((dtype) => dtype !== 'f32');
   if (quick) {
     add(llama, 'f32', [10, 100], [1], [1]);
-    add(llama, 'f16', [10], [1], [1]);
     return wanted;
   }
   add(llama, 'f32', DENSITIES, [1], [1]);
