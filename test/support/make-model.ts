@@ -141,3 +141,19 @@ export function makeModel(options: MakeModelOptions = {}): MemoryFolder {
     weight_map: weightMap,
   });
 }
+
+/** A model as small as one can be that has everything: shared by the tests of sessions. */
+export const SMALL_CONTEXT = 64;
+export const smallModel = (): MemoryFolder =>
+  makeModel({
+    act: 'relu',
+    hidden: 20,
+    intermediate: 70,
+    layers: 3,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 10,
+    mlpBias: true,
+    maxPositions: SMALL_CONTEXT,
+    seed: 3,
+  });

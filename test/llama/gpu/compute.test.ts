@@ -12,23 +12,10 @@ import { requestDevice } from '../../../src/node/device.js';
 import { openTokenizer } from '../../../src/node/text.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
-import { makeModel } from '../../support/make-model.js';
+import { smallModel } from '../../support/make-model.js';
 import { NodeFolder, STATESMAN } from '../node-folder.js';
 
-const made = await openCheckpoint(
-  makeModel({
-    act: 'relu',
-    hidden: 20,
-    intermediate: 70,
-    layers: 3,
-    heads: 4,
-    kvHeads: 2,
-    headDim: 10,
-    mlpBias: true,
-    maxPositions: 64,
-    seed: 3,
-  }),
-);
+const made = await openCheckpoint(smallModel());
 const PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5];
 const MORE = [3, 5, 8, 9];
 

@@ -10,23 +10,10 @@ import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
 import { argmax } from '../../support/llama-twin.js';
-import { makeModel } from '../../support/make-model.js';
+import { SMALL_CONTEXT as CONTEXT, smallModel } from '../../support/make-model.js';
 
-const CONTEXT = 64;
 const PROMPT = [3, 1, 4, 1, 5, 9];
-const made = {
-  act: 'relu',
-  hidden: 20,
-  intermediate: 70,
-  layers: 3,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 10,
-  mlpBias: true,
-  maxPositions: CONTEXT,
-  seed: 3,
-} as const;
-const checkpoint: Checkpoint = await openCheckpoint(makeModel(made));
+const checkpoint: Checkpoint = await openCheckpoint(smallModel());
 const { vocabSize } = checkpoint.config;
 
 describeAdapters('greedy', (ctx) => {

@@ -11,27 +11,13 @@ import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
 import { activeRows, gateTwin } from '../../support/gate-twin.js';
 import { argmax, LlamaTwin } from '../../support/llama-twin.js';
-import { makeModel } from '../../support/make-model.js';
+import { SMALL_CONTEXT as CONTEXT, smallModel } from '../../support/make-model.js';
 import { smallDevice } from '../../support/small-device.js';
 import { SlotsTwin } from '../../support/slots-twin.js';
 
 const STRATEGIES = ['dense', 'indexed', 'repack', 'paired'] as const;
 const ALLOWED = 5e-5;
-const CONTEXT = 64;
-const checkpoint: Checkpoint = await openCheckpoint(
-  makeModel({
-    act: 'relu',
-    hidden: 20,
-    intermediate: 70,
-    layers: 3,
-    heads: 4,
-    kvHeads: 2,
-    headDim: 10,
-    mlpBias: true,
-    maxPositions: CONTEXT,
-    seed: 3,
-  }),
-);
+const checkpoint: Checkpoint = await openCheckpoint(smallModel());
 const { layers, vocabSize } = checkpoint.config;
 const PROMPT = [3, 1, 4, 1, 5, 9];
 const MORE = [2, 6, 5, 3, 5, 8, 9, 7, 9, 3];
