@@ -40,7 +40,9 @@ export async function recordTrace(
     });
   }
   if (strategy === 'paired' && session.planOn === 'device') {
-    throw new OptionError("the session's masks stay on the device; make it with planOn 'host'.", { strategy });
+    throw new OptionError("the session's masks stay on the device; make it with planOn 'host'.", {
+      strategy,
+    });
   }
   const { layers, eosTokenIds } = weights.config;
   const sampler = new Sampler();

@@ -288,8 +288,7 @@ export class Slab {
         );
       }
     }
-    const plan =
-      strategy === 'repack' ? repackPlan(this.map, mask) : hybridPlan(this.map, mask, { tau: 1 });
+    const plan = strategy === 'repack' ? repackPlan(this.map, mask) : hybridPlan(this.map, mask, { tau: 1 });
     const stats = describe(plan, this.rowBytes);
     if (stats.kind === 'none') return stats;
     const rows = new Uint32Array(plan.active);
