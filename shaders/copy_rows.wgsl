@@ -3,7 +3,8 @@
 // Bit 31 of a move's source means "a slot of this slab", clear means "a row of the pool".
 // STAGED: rows come from a staging buffer instead, that of move n at region[2] + n; moves of pool rows come first.
 // region: [moves, active rows m', staged row of move 0, 0, (to, from) ...]; row_list: [m, 0, 0, 0, slot -> row id ...].
-// Grid: x, y = moves / ROWS, folded, at least one.
+// Grid: x, y = moves / ROWS, folded, at least one; workgroups that are too few for the moves take more than one turn, so
+// that moves which were counted on the device need no grid of their number.
 struct Params {
   vectors: vec4<u32>, // vectors of a row, per field
   shard_base: u32,    // id of the bound shard's first row
@@ -23,19 +24,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = (group.y * groups.x + group.x) * ROWS;
   let leads = params.lead == 1u && local == 0u;
   if (leads && first == 0u) { row_list[0] = region[1]; }
-  for (var r = 0u; r < ROWS; r++) {
-    let n = first + r;
-    if (n >= region[0]) { return; }
-    let to = region[4u + 2u * n];
-    let source = region[5u + 2u * n];
-    if ((source >> 31u) == 1u) {
-      let slot = source & 0x7fffffffu;
-      if (params.from_slab == 1u) { copy_from_slab(to, slot, local); }
-      if (leads) { row_list[4u + to] = row_list[4u + slot]; }
-    } else {
-      let row = select(source - params.shard_base, region[2] + n, STAGED == 1u);
-      if (row < params.shard_rows) { copy_from_pool(to, row, local); }
-      if (leads) { row_list[4u + to] = source; }
+  for (var turn = first; turn < region[0]; turn += groups.x * groups.y * ROWS) {
+    for (var r = 0u; r < ROWS; r++) {
+      let n = turn + r;
+      if (n >= region[0]) { return; }
+      let to = region[4u + 2u * n];
+      let source = region[5u + 2u * n];
+      if ((source >> 31u) == 1u) {
+        let slot = source & 0x7fffffffu;
+        if (params.from_slab == 1u) { copy_from_slab(to, slot, local); }
+        if (leads) { row_list[4u + to] = row_list[4u + slot]; }
+      } else {
+        let row = select(source - params.shard_base, region[2] + n, STAGED == 1u);
+        if (row < params.shard_rows) { copy_from_pool(to, row, local); }
+        if (leads) { row_list[4u + to] = source; }
+      }
     }
   }
 }

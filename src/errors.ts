@@ -29,6 +29,9 @@ export class CapacityError extends PairslabError {}
 /** A buffer or a binding would exceed what the device allows, or more memory than there is. */
 export class DeviceLimitError extends PairslabError {}
 
+/** The state that was asked for is on the device: `DevicePlanner.sync` brings it back. Nothing changed. */
+export class OnDeviceError extends PairslabError {}
+
 /** The GPU device was lost; objects made on it can no longer be used. */
 export class DeviceLostError extends PairslabError {}
 

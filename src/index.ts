@@ -40,6 +40,14 @@ export type { SlabDtype } from './slab/slab-fields.js';
 export { UploadRing, type UploadRingOptions } from './slab/upload-ring.js';
 export type { ActiveDownView, SlabView } from './slab/view.js';
 export * from './tune/index.js';
+export {
+  COUNT_WORDS,
+  DevicePlanner,
+  type DevicePlannerOptions,
+  type DeviceState,
+  type DeviceUpdate,
+} from './slab/device-planner.js';
+export { RowSelector, type Selected, type Selection } from './slab/row-selector.js';
 export { type Settings, settings } from './settings.js';
 export type { Activation } from './mlp/activation.js';
 export { type Compute, COMPUTES } from './mlp/compute.js';

@@ -20,5 +20,7 @@ export {
   gateUpArriving,
   linear,
   sumPartials,
+  upArriving,
 } from './mlp/kernels.js';
 export { compact, copyRows, indexSelect, maskValues } from './slab/kernels.js';
+export { maskDiff, planMoves, selectRows } from './slab/select-kernels.js';

@@ -7,3 +7,4 @@ fn active_word(w: u32) -> u32 {
   for (var i = start; i < end; i++) { bits |= select(0u, 1u << (i - start), values[i] != 0.0); }
   return bits;
 }
+fn is_active(row: u32) -> bool { return values[row] != 0.0; }

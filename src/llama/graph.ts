@@ -205,6 +205,11 @@ export class LlamaGraph {
     this.head = this.makeHead(norm);
   }
 
+  /** Values of a row of logits. */
+  get vocab(): number {
+    return this.weights.config.vocabSize;
+  }
+
   /** [maxBatch, vocab] f32; made when first asked for. */
   get logits(): GPUBuffer {
     this.logitsBuffer ??= this.memory.storage('logits', this.logitRows * this.weights.config.vocabSize * 4);

@@ -39,6 +39,11 @@ export async function recordTrace(
       strategy,
     });
   }
+  if (strategy === 'paired' && session.planOn === 'device') {
+    throw new OptionError("the session's masks stay on the device; make it with planOn 'host'.", {
+      strategy,
+    });
+  }
   const { layers, eosTokenIds } = weights.config;
   const sampler = new Sampler();
   const { rows, rowBytes } = weights.layers[0].mlp;

@@ -5,6 +5,8 @@ import { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
+import type { DevicePool } from '../pool/device-pool.js';
+import { COUNT_WORDS } from '../slab/device-planner.js';
 import { Slab } from '../slab/slab.js';
 import type { UpdateStats } from '../slab/update-stats.js';
 import { AutoLayers } from './auto-layers.js';
@@ -12,8 +14,10 @@ import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
 import { headQuads, NO_TOKEN } from './kernels.js';
 import { checkMode, type Mode } from './mode.js';
 import { Prefill } from './prefill.js';
+import { ResidentLayers } from './resident.js';
 import { Sampler } from './sample.js';
 import type { LlamaWeights } from './weights.js';
+import { type Followed, WholeTokens } from './whole-tokens.js';
 
 export interface SessionOptions {
   /** Default auto. Decides how decode and (dense, indexed and auto; see `Prefill`) prefill reach their rows. */
@@ -29,12 +33,22 @@ export interface SessionOptions {
   compute?: Compute;
   /** Tokens prefilled at once. Default 64. */
   prefillChunk?: number;
+  /**
+   * Where strategy paired finds out what its slabs must write. `device` (default): a token, or several, are one submit and
+   * one readback. `host`: each layer's mask comes to the CPU and is waited for.
+   */
+  planOn?: 'device' | 'host';
+  /**
+   * Slots of each layer's slab (repack and paired), from 1 to its rows. Default all, so that every mask fits. A token that
+   * needs more is done again through index lists where the device plans, and is a CapacityError where the host does.
+   */
+  slabRows?: number;
 }
 
 /** Strategy auto: how long a layer stays dense before its active rows are counted again. */
 const TOKENS_BETWEEN_COUNTS = 32;
 
-/** What one decode step did; submits and readbacks are shared by the tokens that went with them. Where no mask reaches the CPU (dense, indexed) there are no updates. */
+/** What one decode step did; submits and readbacks are shared by the tokens that went with them. Where there are no slabs (dense, indexed, auto) there are no updates. */
 export interface StepStats {
   /** Active rows of each layer; null for dense, which does not count them. */
   active: number[] | null;
@@ -42,6 +56,8 @@ export interface StepStats {
   updates: UpdateStats[];
   submits: number;
   readbacks: number;
+  /** Layers whose rows did not fit in their slabs, so that the token was done again, through index lists. */
+  redone?: readonly number[];
 }
 
 /**
@@ -53,16 +69,20 @@ export class LlamaSession {
   readonly weights: LlamaWeights;
   readonly strategy: Strategy;
   readonly compute: Compute;
+  readonly planOn: 'device' | 'host';
   /** What the last `next` did. */
   lastStep: StepStats = { active: null, updates: [], submits: 0, readbacks: 0 };
   /** Rows of each layer that the last chunk of the last `prefill` computed: of the union of its masks, or all. */
   lastUnions: number[] | null = null;
   /** Stands between a decode step's ops and its passes, where one is set: how a profiler sees what is dispatched. */
   tap: ((pass: GPUComputePassEncoder) => GPUComputePassEncoder) | null = null;
-  /** Sees each layer's mask at each decode step of `repack` and `paired`, which bring it to the CPU anyway. */
+  /** Sees each layer's mask at each decode step that brings it to the CPU anyway: `repack`, and `paired` planned there. */
   onMask: ((layer: number, mask: Bitmask) => void) | null = null;
   private readonly memory: BufferGroup;
-  private readonly slabs: (Slab | undefined)[];
+  private readonly slabs: readonly Slab[];
+  /** Of paired that is planned on the device. */
+  private readonly resident?: ResidentLayers;
+  private readonly whole: WholeTokens;
   private readonly thresholds: readonly number[];
   private readonly cache: Cache;
   private readonly decode: LlamaGraph;
@@ -86,18 +106,33 @@ export class LlamaSession {
     this.device = device;
     this.weights = weights;
     this.memory = new BufferGroup(device);
-    this.slabs = weights.layers.map((layer, l) =>
-      this.waits ? new Slab(layer.mlp, { label: `layer ${l} slab`, pendingUpdates: 1 }) : undefined,
-    );
+    const { planOn = 'device', slabRows: capacity } = options;
+    if (planOn !== 'device' && planOn !== 'host') {
+      throw new OptionError(`planOn is "${String(planOn)}"; it must be device or host.`, { planOn });
+    }
+    this.planOn = planOn;
+    const slab = (pool: DevicePool, l: number) =>
+      new Slab(pool, { label: `layer ${l} slab`, pendingUpdates: 1, capacity });
+    const packs = this.strategy === 'repack' || this.strategy === 'paired';
+    const slabs = packs ? weights.layers.map(({ mlp }, l) => slab(mlp, l)) : [];
+    this.slabs = slabs;
+    if (this.strategy === 'paired' && planOn === 'device')
+      this.resident = new ResidentLayers(this.memory, slabs);
     const bytes = context * config.kvHeads * headQuads(config.headDim) * 16;
     const make = (what: string) =>
       weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
     this.cache = { keys: make('keys'), values: make('values') };
     this.decode = this.graph(1);
-    // Logits or tokens, and after them at most one count for every 32 rows of each token.
-    const counts = config.layers * Math.ceil(config.intermediateSize / 32);
+    // Logits or tokens, and after them each token's counts: at most one for every 32 rows, or what a slab's update leaves.
+    const counts = config.layers * Math.max(COUNT_WORDS, Math.ceil(config.intermediateSize / 32));
     const words = Math.max(config.vocabSize + counts, MOST_TOKENS * (1 + counts));
     this.readback = new Readback(device, words * 4);
+    this.whole = new WholeTokens(device, this.decode, this.readback, {
+      countsNone: this.strategy === 'dense',
+      isDense: (l) => this.isDense(l),
+      resident: this.resident,
+      begin: (encoder) => this.beginDecode(encoder),
+    });
   }
 
   /** Tokens in the cache. */
@@ -107,7 +142,8 @@ export class LlamaSession {
 
   /** GPU bytes of the session: cache, activations, slabs. Weights are counted by themselves. */
   get bytes(): number {
-    return this.memory.bytes + this.slabs.reduce((sum, slab) => sum + (slab?.bytes ?? 0), 0);
+    const slabs = this.slabs.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.memory.bytes + slabs + (this.resident?.bytes ?? 0);
   }
 
   /**
@@ -192,40 +228,34 @@ export class LlamaSession {
    */
   async next(id: number): Promise<Float32Array> {
     this.checkIds([id]);
-    this.decode.setTokens([id], this.at);
-    const { vocabSize } = this.weights.config;
-    const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
-    if (this.waits) {
-      const encoder = await this.encodeByMask(stats);
-      this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
-      this.device.queue.submit([encoder.finish()]);
-      const logits = new Float32Array(await this.readback.read(vocabSize * 4));
+    if (!this.waits) {
+      const { logits, step } = await this.whole.next(id, this.at);
       this.at++;
-      this.lastStep = stats;
+      if (this.strategy === 'auto' && step.active) this.auto.counted(step.active, 1);
+      this.lastStep = step;
       return logits;
     }
-    const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
-    this.encodeWhole(encoder);
-    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, vocabSize * 4);
-    const words = this.encodeCounts(encoder, vocabSize * 4);
+    const logitBytes = this.weights.config.vocabSize * 4;
+    const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
+    this.decode.setTokens([id], this.at);
+    const encoder = await this.encodeByMask(stats);
+    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, logitBytes);
     this.device.queue.submit([encoder.finish()]);
-    const read = await this.readback.read((vocabSize + words) * 4);
+    const logits = new Float32Array(await this.readback.read(logitBytes));
     this.at++;
-    stats.active = this.activeRows(new Uint32Array(read, vocabSize * 4, words));
-    if (this.strategy === 'auto' && stats.active) this.auto.counted(stats.active, 1);
     this.lastStep = stats;
-    return new Float32Array(read, 0, vocabSize);
+    return logits;
   }
 
   /**
-   * Feeds `id`, then `count - 1` times the likeliest token (the lowest id among equals) after what was fed. Unless the
-   * strategy needs each mask on the CPU (repack, paired), the tokens never leave the device until all are made: one
+   * Feeds `id`, then `count - 1` times the likeliest token (the lowest id among equals) after what was fed. Unless
+   * each mask is needed on the CPU (repack, and paired planned there), the tokens never leave the device until all are made: one
    * submit and one readback.
    * @returns the `count` tokens that were the likeliest; the last of them is not fed yet. `steps`: what each step did.
    * @throws OptionError for a count outside 1 to MOST_TOKENS, ShapeError when they do not fit the context, RowError for
    * an unknown id, all before any work; NonFiniteError when logits are not finite.
    */
-  async greedy(id: number, count: number): Promise<{ tokens: number[]; steps: StepStats[] }> {
+  async greedy(id: number, count: number): Promise<Followed> {
     if (!Number.isInteger(count) || count < 1 || count > MOST_TOKENS)
       throw new OptionError(`count must be an integer from 1 to ${MOST_TOKENS}; it is ${count}.`, { count });
     this.checkIds(new Array<number>(count).fill(id));
@@ -241,7 +271,7 @@ export class LlamaSession {
     return made;
   }
 
-  private async greedyByMask(id: number, count: number): Promise<{ tokens: number[]; steps: StepStats[] }> {
+  private async greedyByMask(id: number, count: number): Promise<Followed> {
     const sampler = new Sampler();
     const tokens: number[] = [];
     const steps: StepStats[] = [];
@@ -252,26 +282,12 @@ export class LlamaSession {
     return { tokens, steps };
   }
 
-  private async greedyOnDevice(id: number, count: number): Promise<{ tokens: number[]; steps: StepStats[] }> {
-    this.decode.setTokens([id], this.at);
-    const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
-    let words = 0;
-    for (let i = 0; i < count; i++) {
-      this.encodeWhole(encoder, true);
-      words += this.encodeCounts(encoder, (MOST_TOKENS + words) * 4);
-    }
-    this.readback.encodeCopy(encoder, this.decode.made, 0, 0, MOST_TOKENS * 4);
-    this.device.queue.submit([encoder.finish()]);
-    const read = await this.readback.read((MOST_TOKENS + words) * 4);
+  private async greedyOnDevice(id: number, count: number): Promise<Followed> {
+    const made = await this.whole.follow(id, this.at, count);
     this.at += count;
-    const each = words / count;
-    const steps = Array.from({ length: count }, (_, i): StepStats => {
-      const counts = new Uint32Array(read, (MOST_TOKENS + i * each) * 4, each);
-      return { active: this.activeRows(counts), updates: [], submits: 1 / count, readbacks: 1 / count };
-    });
-    this.lastStep = steps[count - 1];
-    if (this.strategy === 'auto') this.auto.counted(meanActive(steps), count);
-    return { tokens: [...new Uint32Array(read, 0, count)], steps };
+    this.lastStep = made.steps[count - 1];
+    if (this.strategy === 'auto') this.auto.counted(meanActive(made.steps), count);
+    return made;
   }
 
   /**
@@ -317,7 +333,8 @@ export class LlamaSession {
   }
 
   destroy(): void {
-    for (const slab of this.slabs) slab?.destroy();
+    this.resident?.destroy();
+    for (const slab of this.slabs) slab.destroy();
     this.readback.destroy();
     this.memory.destroy();
   }
@@ -344,59 +361,12 @@ export class LlamaSession {
     return encoder;
   }
 
-  /**
-   * Dense, indexed and auto: a whole token in one pass, nothing waits for the CPU. `follow`: the likeliest token after
-   * it becomes the one that the next pass is for.
-   */
-  private encodeWhole(encoder: GPUCommandEncoder, follow = false): void {
-    const graph = this.decode;
-    const pass = this.beginDecode(encoder);
-    const run = graph.layerRun(1);
-    graph.encodeEmbed(pass, 1);
-    graph.layers.forEach(({ mlp }, l) => {
-      graph.encodeAttention(pass, l, 1);
-      if (this.isDense(l)) mlp.encodeDense(pass, run);
-      else mlp.encodeActive(pass, run);
-    });
-    graph.encodeFinalNorm(pass, 1);
-    graph.encodeHead(pass, 1);
-    if (follow) graph.encodeNextToken(pass);
-    pass.end();
-  }
-
   private beginDecode(encoder: GPUCommandEncoder): GPUComputePassEncoder {
     const pass = encoder.beginComputePass({ label: 'pairslab decode' });
     return this.tap ? this.tap(pass) : pass;
   }
 
-  /**
-   * Has the counts of active rows that the last token left on the device copied to byte `at` of the readback.
-   * @returns how many words they are.
-   */
-  private encodeCounts(encoder: GPUCommandEncoder, at: number): number {
-    let words = 0;
-    for (const [l, { mlp }] of this.decode.layers.entries()) {
-      if (this.isDense(l)) continue;
-      const counts = mlp.counts;
-      this.readback.encodeCopy(encoder, counts.buffer, 0, at + words * 4, counts.words * 4);
-      words += counts.words;
-    }
-    return words;
-  }
-
-  /** Active rows of each layer, of the words that `encodeCounts` had copied; null for dense, which counts none. */
-  private activeRows(words: Uint32Array): number[] | null {
-    if (this.strategy === 'dense') return null;
-    let at = 0;
-    return this.decode.layers.map(({ mlp }, l) => {
-      if (this.isDense(l)) return mlp.rows;
-      const first = at;
-      at += mlp.counts.words;
-      return sum(words.subarray(first, at));
-    });
-  }
-
-  /** Repack and paired: each layer's mask comes to the CPU, which plans what its slab must write. */
+  /** Repack, and paired planned on the host: each layer's mask comes to the CPU, which plans what its slab must write. */
   private async encodeByMask(stats: StepStats): Promise<GPUCommandEncoder> {
     const graph = this.decode;
     const { device } = this;
@@ -419,7 +389,7 @@ export class LlamaSession {
       const active = Bitmask.fromWords(new Uint32Array(await this.readback.read(bytes)), mlp.rows);
       stats.readbacks++;
       this.onMask?.(l, active);
-      const slab = this.slabs[l] as Slab;
+      const slab = this.slabs[l];
       slab.submitted();
       encoder = device.createCommandEncoder({ label: 'pairslab decode' });
       pass = this.beginDecode(encoder);
@@ -436,7 +406,7 @@ export class LlamaSession {
 
   /** Whether masks must come to the CPU before a layer's rows can be reached. */
   private get waits(): boolean {
-    return this.strategy === 'repack' || this.strategy === 'paired';
+    return this.strategy === 'repack' || (this.strategy === 'paired' && !this.resident);
   }
 
   /** Whether layer l computes all its rows at this token (dense, indexed and auto). */
@@ -470,10 +440,4 @@ function meanActive(steps: readonly StepStats[]): number[] {
   return first.map(
     (_, l) => steps.reduce((total, { active }) => total + (active as number[])[l], 0) / steps.length,
   );
-}
-
-function sum(values: ArrayLike<number>): number {
-  let total = 0;
-  for (let i = 0; i < values.length; i++) total += values[i];
-  return total;
 }

@@ -80,6 +80,7 @@ import x4 from '../../shaders/lib/x_4.wgsl';
 import x8 from '../../shaders/lib/x_8.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
 import sumPartialsCode from '../../shaders/sum_partials.wgsl';
+import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
 
@@ -194,6 +195,14 @@ export const gateUpArriving: KernelTable = {
   name: 'gate_up_arriving',
   code: gateUpArrivingCode,
   slots: { ...shared, tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] }, rows: arriving },
+  constants: rowDefaults,
+};
+
+/** `linear` put `gated`, and the copy of its rows into the slab at once, for one token. */
+export const upArriving: KernelTable = {
+  name: 'up_arriving',
+  code: upArrivingCode,
+  slots: { params, team, quads: rowQuads, x, dtype: rowDtype, rows: arriving, norm },
   constants: rowDefaults,
 };
 

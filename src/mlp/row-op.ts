@@ -6,7 +6,7 @@ import type { Field, Shard } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
-import { linear, type MaskedMode, type RowsMode } from './kernels.js';
+import { linear, type MaskedMode, type RowsMode, upArriving } from './kernels.js';
 import { type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
@@ -87,7 +87,7 @@ export class RowOp {
   constructor(memory: BufferGroup, options: RowOpOptions) {
     const { rows, bias, activation, norm, table = linear } = options;
     const { device } = memory;
-    const kind = table === linear ? 'linear' : 'gate_up';
+    const kind = table === linear || table === upArriving ? 'linear' : 'gate_up';
     this.device = device;
     this.options = options;
     this.variant =
@@ -95,16 +95,14 @@ export class RowOp {
       rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute);
     const { team, tile, width } = this.variant;
     const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
+    const normed = { norm: norm ? 'rms' : 'none' };
+    const shared = { team, ...stored.slots, rows: options.mode };
+    const whole = { tile, bias: bias ? 'row' : 'none', activation: activation?.slot ?? 'identity' };
     this.kernel = kernel(device, table, {
-      slots: {
-        team,
-        tile,
-        ...stored.slots,
-        rows: options.mode,
-        bias: bias ? 'row' : 'none',
-        activation: activation?.slot ?? 'identity',
-        ...(table === linear ? { put: options.put ?? 'store', norm: norm ? 'rms' : 'none' } : {}),
-      },
+      slots:
+        table === upArriving
+          ? { ...shared, ...normed }
+          : { ...shared, ...whole, ...(table === linear ? { ...normed, put: options.put ?? 'store' } : {}) },
       constants: rowConstants(device, this.variant, rows.dtype, rows.parts[0]),
     });
     this.params = rows.shards.map((shard) =>

@@ -3,14 +3,16 @@ import { type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kerne
 import type { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
 import type { DevicePool } from '../pool/device-pool.js';
+import type { DevicePlanner } from '../slab/device-planner.js';
 import { compact, maskValues } from '../slab/kernels.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import { ActiveOp, canFuse } from './active-op.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import type { DownMode, RowsMode } from './kernels.js';
+import { type DownMode, type RowsMode, upArriving } from './kernels.js';
 import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
+import type { UpdateWay } from './update-way.js';
 
 /** A gated layer whose mask is found by its own gate, which is computed for all rows. */
 export interface ThresholdLayerParts {
@@ -156,18 +158,42 @@ export class ThresholdLayer {
     this.encodeWay(pass, 'packed', run, slab.active, slab.rowList);
   }
 
+  /**
+   * As `encodePacked`, of a slab that takes in the rows that the gate leaves on the way: planned on the device, so that
+   * nothing waits for the CPU. Batch 1.
+   * @param update `fused` only where `canFuseResident`.
+   */
+  encodeResident(
+    pass: GPUComputePassEncoder,
+    run: LayerRun,
+    planner: DevicePlanner,
+    update: UpdateWay = 'copy',
+  ): void {
+    const { capacity, rowList } = planner.slab;
+    const { gate } = this.scratch;
+    this.encodeGate(pass, run);
+    if (update === 'fused') {
+      const { buffer } = planner.encodeArrivals(pass, gate);
+      this.encodeWay(pass, 'arriving', run, capacity, buffer, rowList);
+    } else {
+      planner.encodeUpdateByValues(pass, gate);
+      this.encodeWay(pass, 'packed', run, capacity, rowList);
+    }
+  }
+
   private encodeWay(
     pass: GPUComputePassEncoder,
     mode: DownMode,
     run: LayerRun,
     count: number,
     list?: GPUBuffer,
+    rowList?: GPUBuffer,
   ): void {
     const { active, up, down } = this.way(mode);
     const { gate, a } = this.scratch;
     const { step, x, y, batch } = run;
     active?.encode(pass);
-    up?.encode(pass, { step, x, out: a, gate, list, count, batch });
+    up?.encode(pass, { step, x, out: a, gate, list, rowList, count, batch });
     down.encode(pass, { step, x: a, out: y, list: active?.list ?? list, count, batch });
   }
 
@@ -184,8 +210,9 @@ export class ThresholdLayer {
     const { gate, pool, slab, downBias, activation, compute, threshold, next } = this.parts;
     const { xStride, gateStride, hidden, maxBatch, partials, norm, a } = this.scratch;
     const batched = maxBatch > 1;
+    const arriving = mode === 'arriving';
     const packed = (name: string): StoredRows | undefined =>
-      mode === 'packed' && slab ? slabRows(slab, name) : pool.fields.get(name);
+      (mode === 'packed' || arriving) && slab ? slabRows(slab, name) : pool.fields.get(name);
     const up = packed('up') as StoredRows;
     const bias = packed('bias');
     const fused = this.fused && (mode === 'dense' || mode === 'segments');
@@ -210,7 +237,9 @@ export class ThresholdLayer {
       up: active
         ? undefined
         : new RowOp(this.memory, {
+            table: arriving ? upArriving : undefined,
             rows: up,
+            pool: arriving ? pool.field('up') : undefined,
             // Segments come with what is fused.
             mode: mode as RowsMode,
             bias,
@@ -224,6 +253,7 @@ export class ThresholdLayer {
           }),
       down: new DownOp(this.memory, {
         rows: packed('down') as StoredRows,
+        pool: arriving ? pool.field('down') : undefined,
         mode,
         segment: active?.segment,
         columns: hidden,

@@ -17,18 +17,28 @@ export function checkUpdateWay(way: string): UpdateWay {
   throw new OptionError(`update "${way}" is unknown; use one of ${UPDATE_WAYS.join(', ')}.`, { update: way });
 }
 
-/** The fields that the fused kernels bring in: all that a slab may have. */
+/** The fields that the fused kernels bring in: all that a slab may have, with its gates and where they are apart. */
 const FIELDS: readonly string[] = ['gateUp', 'down'];
+const RESIDENT_FIELDS: readonly string[] = ['up', 'down'];
 
 /**
  * Whether a slab's rows can be brought in by the kernels that multiply them: a gated layer without row biases (their
  * buffers would exceed eight bindings), its pool on the device, each field in one shard, stored in the slab as in the pool.
  */
-export function canFuseUpdate({ pool, fields }: Pick<Slab, 'pool' | 'fields'>): boolean {
+export function canFuseUpdate(slab: Pick<Slab, 'pool' | 'fields'>): boolean {
+  return canFuse(slab, FIELDS);
+}
+
+/** The same of a slab whose layer computes its gates by themselves. */
+export function canFuseResident(slab: Pick<Slab, 'pool' | 'fields'>): boolean {
+  return canFuse(slab, RESIDENT_FIELDS);
+}
+
+function canFuse({ pool, fields }: Pick<Slab, 'pool' | 'fields'>, known: readonly string[]): boolean {
   if (!(pool instanceof DevicePool)) return false;
   return [...pool.fields.values()].every(
     ({ name, dtype, shards }) =>
-      FIELDS.includes(name) && shards.length === 1 && fields.get(name)?.dtype === dtype,
+      known.includes(name) && shards.length === 1 && fields.get(name)?.dtype === dtype,
   );
 }
 

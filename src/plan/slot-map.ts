@@ -1,4 +1,4 @@
-import { OptionError, RowError } from '../errors.js';
+import { OptionError, RowError, ShapeError } from '../errors.js';
 import { Bitmask } from '../mask/index.js';
 import { MOVE_FROM_SLAB, type Plan, StalePlanError } from './types.js';
 
@@ -18,7 +18,7 @@ export class SlotMap {
   readonly capacity: number;
   #active = 0;
   #version = ++lastVersion;
-  readonly #mask: Bitmask;
+  #mask: Bitmask;
   readonly #slotOf: Int32Array;
   readonly #rowAt: Uint32Array;
 
@@ -117,6 +117,29 @@ export class SlotMap {
       if (moves[i] < active) this.#slotOf[this.#rowAt[moves[i]]] = moves[i];
     }
     this.#active = active;
+    this.#version = ++lastVersion;
+  }
+
+  /**
+   * Makes this the map of `rows`, where slot s holds rows[s]: what was planned elsewhere. O(N).
+   *
+   * @throws ShapeError when they are more than the slots; RowError when one is not an integer in [0, N) or comes twice.
+   * Nothing changes then.
+   */
+  restore(rows: ArrayLike<number>): void {
+    if (rows.length > this.capacity) {
+      throw new ShapeError(`${rows.length} rows were given for ${this.capacity} slots`, {
+        rows: rows.length,
+        capacity: this.capacity,
+      });
+    }
+    this.#mask = Bitmask.fromIds(rows, this.rows);
+    this.#slotOf.fill(ABSENT);
+    for (let slot = 0; slot < rows.length; slot++) {
+      this.#slotOf[rows[slot]] = slot;
+      this.#rowAt[slot] = rows[slot];
+    }
+    this.#active = rows.length;
     this.#version = ++lastVersion;
   }
 }

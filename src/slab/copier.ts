@@ -2,6 +2,7 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, type Kernel, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
+import { traitsOf } from '../gpu/traits.js';
 import { MOVE_FROM_SLAB } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
 import type { FieldLayout } from '../pool/fields.js';
@@ -15,6 +16,9 @@ export type SlabField = FieldLayout;
 export const FIELDS_PER_DISPATCH = 3;
 /** Words before the moves, ids or slot list: the count and padding. */
 export const HEADER = 4;
+/** Workgroups that copy moves counted on the device: enough for all cores, few enough that idle ones cost nothing. */
+const SOFTWARE_GROUPS = 16;
+const GPU_GROUPS = 1024;
 /** One (shard, up to three fields; or one part of a field that is converted) of a kernel, its bind groups made once per source of moves or ids. */
 interface Piece {
   kernel: Kernel;
@@ -97,6 +101,16 @@ export class SlabCopier {
     staging.set([stay, pooled, active, 0]);
     staging.set(moves, at);
     return this.regions.write(staging, at + moves.length);
+  }
+
+  /**
+   * As `encodeMoves`, of moves that the device left in `region`: [moves, active rows, 0, 0, (to, from) ...]. How many is
+   * known there alone, so a fixed grid takes them in turns.
+   */
+  encodePlanned(pass: GPUComputePassEncoder, region: Region): void {
+    this.copies ??= this.makePieces(copyRows);
+    const most = traitsOf(this.pool.device).software ? SOFTWARE_GROUPS : GPU_GROUPS;
+    this.encode(pass, this.copies, region, Math.min(this.capacity, most * this.rowsPerWorkgroup));
   }
 
   /** slab[i] = pool[ids[i]]. */

@@ -1,4 +1,4 @@
-import { OptionError } from '../errors.js';
+import { OnDeviceError, OptionError } from '../errors.js';
 import { BufferGroup, checkBindingSize, roundUp } from '../gpu/buffers.js';
 import type { Region } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
@@ -71,6 +71,8 @@ export class Slab {
   /** How the rows of each field stand in the slab. */
   readonly fields: ReadonlyMap<string, SlabField>;
   private readonly slots: SlotMap;
+  /** The slot map is on the device, and `slots` is as it was when it went there. */
+  private away = false;
   /** The hybrid plan's, where an update gives none. */
   private readonly tau: number;
   private readonly converts: boolean;
@@ -141,17 +143,17 @@ export class Slab {
 
   /** m, the active rows. */
   get active(): number {
-    return this.slots.active;
+    return this.map.active;
   }
 
   /** The mask that the slab holds, as a copy. */
   mask(): Bitmask {
-    return this.slots.mask();
+    return this.map.mask();
   }
 
   /** Row ids by slot, [m]. */
   rowIds(): Uint32Array {
-    return this.slots.slots();
+    return this.map.slots();
   }
 
   /** Bytes of one row in the slab, all fields together. */
@@ -166,7 +168,7 @@ export class Slab {
    * writes); null when its rows do not fit. @throws ShapeError
    */
   changeTo(mask: Bitmask): Transition | null {
-    return mask.count() > this.capacity ? null : transition(this.slots, mask);
+    return mask.count() > this.capacity ? null : transition(this.map, mask);
   }
 
   /** GPU bytes that the slab owns. */
@@ -240,7 +242,7 @@ export class Slab {
       else if (options.repackBy === 'mask') copier.encodeMask(pass, mask.words, plan.active);
       else copier.encodeIds(pass, mask.ids());
     }
-    this.slots.commit(plan);
+    this.map.commit(plan);
     return stats;
   }
 
@@ -260,7 +262,7 @@ export class Slab {
     const { plan, stats } = this.planFor(mask, options, known);
     if (!moves(stats)) return stats;
     record(copier.writeArrivals(plan.moves, plan.active), plan.active);
-    this.slots.commit(plan);
+    this.map.commit(plan);
     return stats;
   }
 
@@ -286,18 +288,17 @@ export class Slab {
         );
       }
     }
-    const plan =
-      strategy === 'repack' ? repackPlan(this.slots, mask) : hybridPlan(this.slots, mask, { tau: 1 });
+    const plan = strategy === 'repack' ? repackPlan(this.map, mask) : hybridPlan(this.map, mask, { tau: 1 });
     const stats = describe(plan, this.rowBytes);
     if (stats.kind === 'none') return stats;
     const rows = new Uint32Array(plan.active);
-    rows.set(this.slots.slots().subarray(0, plan.active));
+    rows.set(this.map.slots().subarray(0, plan.active));
     for (let i = 0; i < plan.moves.length; i += 2) {
       const source = plan.moves[i + 1];
-      rows[plan.moves[i]] = source >= MOVE_FROM_SLAB ? this.slots.rowAt(source - MOVE_FROM_SLAB) : source;
+      rows[plan.moves[i]] = source >= MOVE_FROM_SLAB ? this.map.rowAt(source - MOVE_FROM_SLAB) : source;
     }
     copier.encodeCopies(encoder, plan.moves, rows);
-    this.slots.commit(plan);
+    this.map.commit(plan);
     return stats;
   }
 
@@ -335,10 +336,43 @@ export class Slab {
     return { ...view, transposeOf: [view.shape[1], view.shape[0]] };
   }
 
+  /**
+   * From now on the slot map is on the device, and whoever asks for it here gets an OnDeviceError until `restore`. For
+   * `DevicePlanner`.
+   */
+  leave(): void {
+    this.away = true;
+  }
+
+  /** Records moves that were planned on the device and stand in `moves` as copy_rows reads them. For `DevicePlanner`. */
+  encodePlanned(pass: GPUComputePassEncoder, moves: Region): void {
+    this.deviceCopier().encodePlanned(pass, moves);
+  }
+
+  /** Takes over the slot map as the device has it: slot s holds rows[s]. @throws as `SlotMap.restore`. */
+  restore(rows: ArrayLike<number>): void {
+    this.slots.restore(rows);
+    this.away = false;
+  }
+
+  /** Whether the slot map is on the device. */
+  get onDevice(): boolean {
+    return this.away;
+  }
+
   destroy(): void {
     this.destroyed = true;
     this.memory.destroy();
     this.ownRing?.destroy();
+  }
+
+  private get map(): SlotMap {
+    if (this.away) {
+      throw new OnDeviceError(
+        `${this.label} is planned on the device, and only there are its rows known: await sync() of its planner first.`,
+      );
+    }
+    return this.slots;
   }
 
   private planFor(
@@ -352,7 +386,7 @@ export class Slab {
     if (repackBy !== 'ids' && repackBy !== 'mask') {
       throw new OptionError(`repackBy "${String(repackBy)}" is unknown; use ids or mask.`, { repackBy });
     }
-    const { slots } = this;
+    const slots = this.map;
     const plan =
       strategy === 'repack'
         ? repackPlan(slots, mask, known)
@@ -375,7 +409,7 @@ export class Slab {
   }
 
   private async loadNow(mask: Bitmask, options: UpdateOptions & ReadOptions): Promise<UpdateStats> {
-    const { pool, slots } = this;
+    const { pool, map: slots } = this;
     if (pool instanceof DevicePool) return this.update(mask, options);
     options.signal?.throwIfAborted();
     const { plan, stats } = this.planFor(mask, options);
@@ -414,7 +448,7 @@ export class Slab {
       staged.submitted();
       begin = end;
     } while (begin < rows.ids.length);
-    this.slots.commit(plan);
+    this.map.commit(plan);
   }
 
   /** Whether a plain paired update is fastest by buffer copies here, as tuning found, and can be done so. */

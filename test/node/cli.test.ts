@@ -139,8 +139,9 @@ describe('command line', () => {
       strategy: 'paired',
       mode: 'exact',
       dtype: 'f32',
-      readbacksPerToken: 5,
     });
+    // Planned on the device: several tokens share one.
+    expect(result.stats.readbacksPerToken).toBeLessThan(1);
     for (const key of [
       'adapter',
       'decodeTokensPerSecond',

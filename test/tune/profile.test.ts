@@ -184,7 +184,7 @@ describeAdapters('profile of a model', (ctx) => {
   }
 
   async function started(weights: LlamaWeights, strategy: Strategy): Promise<LlamaSession> {
-    const session = new LlamaSession(ctx.device, weights, { strategy, prefillChunk: 4 });
+    const session = new LlamaSession(ctx.device, weights, { strategy, prefillChunk: 4, planOn: 'host' });
     await session.prefill(PROMPT);
     await session.next(5);
     return session;

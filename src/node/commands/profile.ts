@@ -82,6 +82,8 @@ async function runModel(flags: ProfileFlags, path: string): Promise<void> {
       mode,
       thresholds,
       compute,
+      // Replayed, a plan made on the device finds its rows in the slab already.
+      planOn: 'host',
     });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
     try {

@@ -87,6 +87,7 @@ async function record(flags: TraceFlags): Promise<Trace> {
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy: 'paired',
+      planOn: 'host',
       mode,
       thresholds,
     });

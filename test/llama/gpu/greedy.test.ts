@@ -55,9 +55,9 @@ describeAdapters('greedy', (ctx) => {
         expect(tokens).toEqual(want.tokens);
         // What auto keeps dense is counted as all rows, and which layers that are is decided between runs.
         if (strategy !== 'auto') expect(steps.map(({ active }) => active)).toEqual(want.active);
-        const waits = strategy === 'repack' || strategy === 'paired';
         const total = (what: 'submits' | 'readbacks') => steps.reduce((sum, step) => sum + step[what], 0);
-        if (!waits) expect([total('submits'), total('readbacks')].map(Math.round)).toEqual([3, 3]);
+        if (strategy !== 'repack')
+          expect([total('submits'), total('readbacks')].map(Math.round)).toEqual([3, 3]);
         // Slots, and so the order of sums, depend on what came before.
         const after = await session.next(tokens.at(-1) as number);
         expect(largestDifference(after, logits)).toBeLessThan(5e-5);

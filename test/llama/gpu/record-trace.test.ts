@@ -30,7 +30,7 @@ describeAdapters('recordTrace', (ctx) => {
     sources: Parameters<typeof recordTrace>[1],
     signal?: AbortSignal,
   ): Promise<Trace> {
-    const session = new LlamaSession(ctx.device, weights, { strategy });
+    const session = new LlamaSession(ctx.device, weights, { strategy, planOn: 'host' });
     try {
       return await recordTrace(session, sources, { ...NAMED, signal });
     } finally {
@@ -83,6 +83,9 @@ describeAdapters('recordTrace', (ctx) => {
 
   it('refuses a strategy that brings no masks', async () => {
     const session = new LlamaSession(ctx.device, weights, { strategy: 'indexed' });
+    const resident = new LlamaSession(ctx.device, weights, { strategy: 'paired' });
+    await expect(recordTrace(resident, [text], NAMED)).rejects.toThrow(OptionError);
+    resident.destroy();
     await expect(recordTrace(session, [text], NAMED)).rejects.toThrow(OptionError);
     session.destroy();
   });

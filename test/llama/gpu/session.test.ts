@@ -167,7 +167,7 @@ describeAdapters('a session', (ctx) => {
     it.each(['repack', 'paired'] as const)(
       '%s: what each slab wrote, and a wait per layer',
       async (strategy) => {
-        await withSession({ strategy }, async (session) => {
+        await withSession({ strategy, planOn: 'host' }, async (session) => {
           const slabs = Array.from({ length: layers }, () => new SlotsTwin());
           const rowBytes = weights.layers[0].mlp.rowBytes;
           await session.prefill(PROMPT);

@@ -104,5 +104,34 @@ describeAdapters('the shipped model', (ctx) => {
           expect(active).toBeLessThan(checkpoint.config.intermediateSize / 2);
       },
     );
+
+    it('paired: the device makes the masks and plans that the host makes, at every step', async () => {
+      const { prompt_ids, tokens } = reference.prompts[0];
+      const [device, host] = (['device', 'host'] as const).map(
+        (planOn) => new LlamaSession(ctx.device, weights, { strategy: 'paired', planOn }),
+      );
+      try {
+        for (const session of [device, host]) await session.prefill(prompt_ids);
+        const count = ctx.adapter.name === 'swiftshader' ? 5 : 15;
+        for (let at = 0; at < 3 * count; at += count) {
+          const [made, planned] = [
+            await device.greedy(tokens[at], count),
+            await host.greedy(tokens[at], count),
+          ];
+          expect(made.tokens).toEqual(planned.tokens);
+          expect(made.tokens).toEqual(tokens.slice(at + 1, at + 1 + count));
+          expect(made.steps.map(({ updates }) => updates)).toEqual(
+            planned.steps.map(({ updates }) => updates),
+          );
+          // Nearly all rows are new, so that from the second run on they are multiplied on their way into the slabs.
+          const total = (of: 'writes' | 'active') =>
+            made.steps.flatMap(({ updates }) => updates).reduce((sum, update) => sum + update[of], 0);
+          expect(total('writes') / total('active')).toBeGreaterThan(0.8);
+        }
+      } finally {
+        device.destroy();
+        host.destroy();
+      }
+    });
   });
 });
