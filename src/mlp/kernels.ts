@@ -194,7 +194,16 @@ export const gateUp: KernelTable = {
 export const gateUpArriving: KernelTable = {
   name: 'gate_up_arriving',
   code: gateUpArrivingCode,
-  slots: { ...shared, tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] }, rows: arriving },
+  slots: {
+    params,
+    team,
+    quads: rowQuads,
+    x,
+    dtype: rowDtype,
+    tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] },
+    rows: arriving,
+    activation,
+  },
   constants: rowDefaults,
 };
 

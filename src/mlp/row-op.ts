@@ -95,14 +95,19 @@ export class RowOp {
       rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute);
     const { team, tile, width } = this.variant;
     const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
-    const normed = { norm: norm ? 'rms' : 'none' };
-    const shared = { team, ...stored.slots, rows: options.mode };
-    const whole = { tile, bias: bias ? 'row' : 'none', activation: activation?.slot ?? 'identity' };
+    const slots = {
+      team,
+      tile,
+      ...stored.slots,
+      rows: options.mode,
+      bias: bias ? 'row' : 'none',
+      activation: activation?.slot ?? 'identity',
+      norm: norm ? 'rms' : 'none',
+      put: options.put ?? 'store',
+    };
     this.kernel = kernel(device, table, {
-      slots:
-        table === upArriving
-          ? { ...shared, ...normed }
-          : { ...shared, ...whole, ...(table === linear ? { ...normed, put: options.put ?? 'store' } : {}) },
+      // Not every table has all of them open.
+      slots: Object.fromEntries(Object.entries(slots).filter(([slot]) => Object.hasOwn(table.slots, slot))),
       constants: rowConstants(device, this.variant, rows.dtype, rows.parts[0]),
     });
     this.params = rows.shards.map((shard) =>
