@@ -34,6 +34,13 @@ export { HostPool, type HostPoolOptions } from './pool/host-pool.js';
 export { type CacheFiles, opfsFiles, SegmentCache, type SegmentCacheOptions } from './pool/segment-cache.js';
 export { type ReadCounts, StoredPool, type StoredPoolOptions, type StoredRows } from './pool/stored-pool.js';
 export type { OffDevicePool, Pool, ReadOptions } from './pool/pool.js';
+export {
+  ArrivingRows,
+  ResidentSlab,
+  type ResidentSlabOptions,
+  type StepPiece,
+  type StepRecorder,
+} from './slab/resident-slab.js';
 export { Slab, type SlabOptions, type UpdateOptions } from './slab/slab.js';
 export type { UpdateStats } from './slab/update-stats.js';
 export type { SlabDtype } from './slab/slab-fields.js';

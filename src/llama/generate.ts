@@ -4,6 +4,7 @@ import { decodeBytes } from './bytes.js';
 import type { Sampler } from './sample.js';
 import { MOST_TOKENS } from './graph.js';
 import type { LlamaSession, StepStats } from './session.js';
+import type { UpdateStats } from '../slab/update-stats.js';
 import type { LlamaWeights } from './weights.js';
 
 export interface GenerateOptions {
@@ -18,6 +19,17 @@ export interface GenerateOptions {
   onPrefill?: (done: number, total: number) => void;
   /** Stops after the current token, or (greedy) the current run of tokens. */
   signal?: AbortSignal;
+}
+
+/** Per token, all layers together. */
+export interface ResidencyAverages {
+  /** Share of the active rows that were resident already. */
+  hitRate: number;
+  uploadedBytes: number;
+  uploadedRows: number;
+  evictedRows: number;
+  /** Per layer: 1 where each step's rows fit at once. */
+  pieces: number;
 }
 
 /** Averages are over the decode steps; rows over the layers too where they are one number. */
@@ -37,6 +49,8 @@ export interface GenerateStats {
   /** Bytes of rows copied per token, and the fewest that would have done; 0 where nothing is copied. */
   copiedBytesPerToken: number;
   minimumBytesPerToken: number;
+  /** Under a budget, what its slabs did; else null. */
+  residency: ResidencyAverages | null;
   /** Bytes of weights that the matrix kernels read per token. */
   weightBytesPerToken: number;
   gpuBytes: number;
@@ -136,6 +150,7 @@ export type StepAverages = Pick<
   | 'writesShare'
   | 'copiedBytesPerToken'
   | 'minimumBytesPerToken'
+  | 'residency'
   | 'weightBytesPerToken'
   | 'submitsPerToken'
   | 'readbacksPerToken'
@@ -164,8 +179,30 @@ export function summariseSteps(
     writesShare: active > 0 ? total((u) => u.writes) / active : null,
     copiedBytesPerToken: total((u) => u.bytes) / count,
     minimumBytesPerToken: total((u) => u.minimumBytes) / count,
+    residency: residencyOf(updates, count),
     weightBytesPerToken: decodeBytes(weights, strategy === 'dense' ? null : activeRows),
     submitsPerToken: mean((step) => step.submits),
     readbacksPerToken: mean((step) => step.readbacks),
+  };
+}
+
+function residencyOf(updates: readonly UpdateStats[], tokens: number): ResidencyAverages | null {
+  const total = { active: 0, hits: 0, bytes: 0, rows: 0, evicted: 0, pieces: 0 };
+  if (updates.length === 0) return null;
+  for (const { residency, active, bytes, writes } of updates) {
+    if (!residency) return null;
+    total.active += active;
+    total.bytes += bytes;
+    total.rows += writes;
+    total.hits += residency.hits;
+    total.evicted += residency.evicted;
+    total.pieces += residency.pieces;
+  }
+  return {
+    hitRate: total.active > 0 ? total.hits / total.active : 1,
+    uploadedBytes: total.bytes / tokens,
+    uploadedRows: total.rows / tokens,
+    evictedRows: total.evicted / tokens,
+    pieces: total.pieces / updates.length,
   };
 }

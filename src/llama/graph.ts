@@ -7,6 +7,7 @@ import type { Compute } from '../mlp/compute.js';
 import { type FusedNorm, type NextNorm, RowOp } from '../mlp/row-op.js';
 import { type LayerRun, type LayerScratch, ThresholdLayer } from '../mlp/threshold-layer.js';
 import { BATCH_TILE, unitsOf } from '../mlp/variants.js';
+import { DevicePool } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import {
   attention,
@@ -68,6 +69,9 @@ export class LlamaGraph {
   readonly gate: GPUBuffer;
   readonly gateStride: number;
   readonly layers: readonly LayerOps[];
+  /** What the layers' MLPs share. */
+  readonly scratch: LayerScratch;
+  readonly compute: Compute;
   private readonly weights: LlamaWeights;
   private readonly memory: BufferGroup;
   private readonly embeds: SmallOp[];
@@ -81,7 +85,6 @@ export class LlamaGraph {
   private madeBuffer?: GPUBuffer;
   private follower?: SmallOp;
   private readonly logitRows: number;
-  private readonly compute: Compute;
 
   constructor(
     memory: BufferGroup,
@@ -120,8 +123,6 @@ export class LlamaGraph {
     const norm: FusedNorm | undefined = batched
       ? undefined
       : { residual: this.x, columns: config.hiddenSize, eps: config.rmsNormEps };
-    const next = (weight: GPUBuffer): NextNorm | undefined =>
-      batched ? undefined : { scaled: this.normed, weight };
     const scratch: LayerScratch = {
       x: this.normed,
       norm,
@@ -133,7 +134,8 @@ export class LlamaGraph {
       hidden: config.hiddenSize,
       maxBatch,
     };
-    this.embeds = this.makeEmbeds(next(weights.layers[0].inputNorm));
+    this.scratch = scratch;
+    this.embeds = this.makeEmbeds(this.next(weights.layers[0].inputNorm));
     const linear = { mode: 'dense', batched, compute } as const;
     const ropeParams = memory.uniform('rope params', [
       config.heads,
@@ -180,7 +182,7 @@ export class LlamaGraph {
           rows: layer.output.field('weight'),
           bias: layer.output.fields.get('bias'),
           put: batched ? 'add' : 'residual',
-          next: next(layer.mlpNorm),
+          next: this.next(layer.mlpNorm),
           xStride: mixedStride,
           outStride: this.xStride,
         }),
@@ -189,13 +191,13 @@ export class LlamaGraph {
           memory,
           {
             gate: layer.gate,
-            pool: layer.mlp,
+            pool: layer.mlp instanceof DevicePool ? layer.mlp : undefined,
             downBias: layer.downBias,
             activation: weights.activation,
             compute,
             threshold: options.thresholds[l],
             slab: options.slabs[l],
-            next: next(weights.layers[l + 1]?.inputNorm ?? weights.finalNorm),
+            next: this.nextNorm(l),
           },
           scratch,
         ),
@@ -220,6 +222,12 @@ export class LlamaGraph {
   get made(): GPUBuffer {
     this.madeBuffer ??= this.memory.storage('made tokens', MOST_TOKENS * 4);
     return this.madeBuffer;
+  }
+
+  /** A single token: what the MLP of layer l does of the norm after it. */
+  nextNorm(l: number): NextNorm | undefined {
+    const { layers, finalNorm } = this.weights;
+    return this.next(layers[l + 1]?.inputNorm ?? finalNorm);
   }
 
   /** Sets what the next submits work on: token ids and the position of the first. */
@@ -288,6 +296,10 @@ export class LlamaGraph {
       { constants: nextTokenConstants(traitsOf(this.memory.device)) },
     );
     run(pass, this.follower, 1);
+  }
+
+  private next(weight: GPUBuffer): NextNorm | undefined {
+    return this.maxBatch > 1 ? undefined : { scaled: this.normed, weight };
   }
 
   private runHead(pass: GPUComputePassEncoder, head: RowOp, batch: number): void {

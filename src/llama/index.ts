@@ -20,8 +20,11 @@ export {
   type LlamaWeights,
   type LoadOptions,
   loadWeights,
+  POOL_HOMES,
+  type PoolHome,
 } from './weights.js';
+export type { SessionResidency } from './budgeted-layers.js';
 export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from './calibrate.js';
-export { generate, type GenerateOptions, type GenerateStats } from './generate.js';
+export { generate, type GenerateOptions, type GenerateStats, type ResidencyAverages } from './generate.js';
 export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';
 export { recordTrace, type RecordOptions, type TraceSource } from './record-trace.js';

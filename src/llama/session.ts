@@ -5,18 +5,18 @@ import { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
-import type { DevicePool } from '../pool/device-pool.js';
 import { COUNT_WORDS } from '../slab/device-planner.js';
 import { Slab } from '../slab/slab.js';
 import type { UpdateStats } from '../slab/update-stats.js';
 import { AutoLayers } from './auto-layers.js';
+import { BudgetedLayers, budgetedStrategy, type SessionResidency } from './budgeted-layers.js';
 import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
 import { headQuads, NO_TOKEN } from './kernels.js';
 import { checkMode, type Mode } from './mode.js';
 import { Prefill } from './prefill.js';
 import { ResidentLayers } from './resident.js';
 import { Sampler } from './sample.js';
-import type { LlamaWeights } from './weights.js';
+import type { LayerWeights, LlamaWeights } from './weights.js';
 import { type Followed, WholeTokens } from './whole-tokens.js';
 
 export interface SessionOptions {
@@ -43,6 +43,8 @@ export interface SessionOptions {
    * needs more is done again through index lists where the device plans, and is a CapacityError where the host does.
    */
   slabRows?: number;
+  /** For weights loaded under a budget, where masks come to the host, whatever `planOn` says. */
+  residency?: SessionResidency;
 }
 
 /** Strategy auto: how long a layer stays dense before its active rows are counted again. */
@@ -82,6 +84,8 @@ export class LlamaSession {
   private readonly slabs: readonly Slab[];
   /** Of paired that is planned on the device. */
   private readonly resident?: ResidentLayers;
+  /** Where the weights are under a budget: all that concerns up and down. */
+  private readonly budgeted?: BudgetedLayers;
   private readonly whole: WholeTokens;
   private readonly thresholds: readonly number[];
   private readonly cache: Cache;
@@ -95,7 +99,8 @@ export class LlamaSession {
   /** @throws OptionError for an unknown strategy or mode, or thresholds that do not fit the model. */
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
     const { config, context } = weights;
-    this.strategy = checkStrategy(options.strategy ?? 'auto');
+    const strategy = checkStrategy(options.strategy ?? 'auto');
+    this.strategy = weights.slots ? budgetedStrategy(strategy) : strategy;
     this.auto = new AutoLayers(device, weights.layers, 1, TOKENS_BETWEEN_COUNTS);
     this.thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
     this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
@@ -111,12 +116,14 @@ export class LlamaSession {
       throw new OptionError(`planOn is "${String(planOn)}"; it must be device or host.`, { planOn });
     }
     this.planOn = planOn;
-    const slab = (pool: DevicePool, l: number) =>
+    const slab = (pool: LayerWeights['mlp'], l: number) =>
       new Slab(pool, { label: `layer ${l} slab`, pendingUpdates: 1, capacity });
-    const packs = this.strategy === 'repack' || this.strategy === 'paired';
+    if (weights.slots)
+      this.budgeted = new BudgetedLayers(device, weights, budgetedStrategy(strategy), options.residency);
+    const packs = !this.budgeted && (this.strategy === 'repack' || this.strategy === 'paired');
     const slabs = packs ? weights.layers.map(({ mlp }, l) => slab(mlp, l)) : [];
     this.slabs = slabs;
-    if (this.strategy === 'paired' && planOn === 'device')
+    if (packs && this.strategy === 'paired' && planOn === 'device')
       this.resident = new ResidentLayers(this.memory, slabs);
     const bytes = context * config.kvHeads * headQuads(config.headDim) * 16;
     const make = (what: string) =>
@@ -143,7 +150,7 @@ export class LlamaSession {
   /** GPU bytes of the session: cache, activations, slabs. Weights are counted by themselves. */
   get bytes(): number {
     const slabs = this.slabs.reduce((sum, { bytes }) => sum + bytes, 0);
-    return this.memory.bytes + slabs + (this.resident?.bytes ?? 0);
+    return this.memory.bytes + slabs + (this.resident?.bytes ?? 0) + (this.budgeted?.bytes ?? 0);
   }
 
   /**
@@ -172,7 +179,7 @@ export class LlamaSession {
     let words = 0;
     for (let first = 0; first < ids.length; first += this.chunk) {
       const batch = Math.min(this.chunk, ids.length - first);
-      const encoder = this.encodeChunk(ids, first, batch);
+      const encoder = await this.encodeChunk(ids, first, batch);
       const last = first + batch === ids.length;
       if (last) {
         const { graph } = this.prefilling;
@@ -190,7 +197,8 @@ export class LlamaSession {
       onProgress?.(first + batch, ids.length);
     }
     const read = await this.readback.read(logitBytes + words * 4);
-    this.lastUnions = this.prefilling.counted(new Uint32Array(read, logitBytes, words));
+    const counted = this.prefilling.counted(new Uint32Array(read, logitBytes, words));
+    this.lastUnions = this.budgeted?.unions ?? counted;
     return new Float32Array(read.slice(0, logitBytes));
   }
 
@@ -205,7 +213,7 @@ export class LlamaSession {
     try {
       for (let first = 0; first < ids.length; first += this.chunk) {
         const batch = Math.min(this.chunk, ids.length - first);
-        const encoder = this.encodeChunk(ids, first, batch);
+        const encoder = await this.encodeChunk(ids, first, batch);
         const { graph } = this.prefilling;
         const pass = encoder.beginComputePass({ label: 'pairslab head' });
         graph.encodeHead(pass, batch);
@@ -238,7 +246,9 @@ export class LlamaSession {
     const logitBytes = this.weights.config.vocabSize * 4;
     const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
     this.decode.setTokens([id], this.at);
-    const encoder = await this.encodeByMask(stats);
+    const encoder = await (this.budgeted
+      ? this.budgeted.encodeToken(this.decode, this.readback, stats, this)
+      : this.encodeByMask(stats));
     this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, logitBytes);
     this.device.queue.submit([encoder.finish()]);
     const logits = new Float32Array(await this.readback.read(logitBytes));
@@ -307,6 +317,8 @@ export class LlamaSession {
     visit: (layer: number, values: Float32Array, stride: number) => void,
   ): Promise<void> {
     this.checkIds(ids);
+    if (this.budgeted)
+      throw new OptionError('weights under a budget cannot be calibrated: load them without one.');
     if (ids.length > this.chunk)
       throw new ShapeError(`${ids.length} tokens; at most ${this.chunk} at a time.`);
     const { graph } = this.prefilling;
@@ -334,6 +346,7 @@ export class LlamaSession {
 
   destroy(): void {
     this.resident?.destroy();
+    this.budgeted?.destroy();
     for (const slab of this.slabs) slab.destroy();
     this.readback.destroy();
     this.memory.destroy();
@@ -355,9 +368,12 @@ export class LlamaSession {
     return this.prefiller;
   }
 
-  private encodeChunk(ids: ArrayLike<number>, first: number, batch: number): GPUCommandEncoder {
+  private async encodeChunk(ids: ArrayLike<number>, first: number, batch: number): Promise<GPUCommandEncoder> {
+    const chunk: number[] = Array.prototype.slice.call(ids, first, first + batch);
+    if (this.budgeted)
+      return this.budgeted.encodeChunk(this.prefilling.graph, chunk, this.at, this.readback);
     const encoder = this.device.createCommandEncoder({ label: 'pairslab prefill' });
-    this.prefilling.encode(encoder, Array.prototype.slice.call(ids, first, first + batch), this.at);
+    this.prefilling.encode(encoder, chunk, this.at);
     return encoder;
   }
 
@@ -380,7 +396,7 @@ export class LlamaSession {
       const { mlp } = graph.layers[l];
       graph.encodeAttention(pass, l, 1);
       mlp.encodeGate(pass, run);
-      const mask = mlp.encodeMask(pass);
+      const mask = mlp.encodeMask(pass, run.step);
       pass.end();
       const bytes = Math.ceil(mlp.rows / 32) * 4;
       this.readback.encodeCopy(encoder, mask, 0, 0, bytes);
@@ -406,6 +422,7 @@ export class LlamaSession {
 
   /** Whether masks must come to the CPU before a layer's rows can be reached. */
   private get waits(): boolean {
+    if (this.budgeted) return true;
     return this.strategy === 'repack' || (this.strategy === 'paired' && !this.resident);
   }
 

@@ -7,8 +7,10 @@ import { type Activation, type ActivationChoice, chooseActivation } from '../mlp
 import { loadTuningOnce } from '../gpu/tuning-store.js';
 import type { RowBundle } from '../pool/bundle.js';
 import { DevicePool } from '../pool/device-pool.js';
-import type { FieldSpec } from '../pool/fields.js';
-import { type Budget, budgetRows, type RowSet } from '../residency/budget.js';
+import type { FieldSpec, MatrixQuantization } from '../pool/fields.js';
+import { HostPool } from '../pool/host-pool.js';
+import type { OffDevicePool } from '../pool/pool.js';
+import { type Budget, budgetRows, type RowSet, splitEvenly } from '../residency/budget.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
 import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
 import { headQuads } from './kernels.js';
@@ -32,8 +34,8 @@ export interface LayerWeights {
   output: DevicePool;
   mlpNorm: GPUBuffer;
   gate: DevicePool;
-  /** The sparse part: fields `up`, `down` and, with biases, `bias`. */
-  mlp: DevicePool;
+  /** The sparse part: fields `up`, `down` and, with biases, `bias`. Not on the device where weights have `slots`. */
+  mlp: DevicePool | OffDevicePool;
   downBias: GPUBuffer;
 }
 
@@ -53,6 +55,12 @@ export interface LlamaWeights {
   /** [context, headDim / 2] of (cos, sin). */
   turns: GPUBuffer;
   context: number;
+  /**
+   * Under a budget: how many rows of each layer's `mlp` a session may have on the device, beside the ring through which
+   * they come (at most 4 MiB) and 12 words a slot for lists. Null: all rows are there, in `mlp` itself.
+   */
+  slots: readonly number[] | null;
+  /** GPU bytes; a session's are counted by themselves. */
   bytes: number;
   destroy(): void;
 }
@@ -65,9 +73,23 @@ export interface LoadOptions {
   dtype?: StoredDtype;
   /** Positions to make room for. Default: the model's own maximum, at most 4096. */
   context?: number;
+  /**
+   * Of all layers' up and down rows (`mlpRows`), with up's biases, what may be on the device at a time; the other
+   * weights are there as ever. Without it, all.
+   */
+  budget?: Budget;
+  /**
+   * Under a budget, where those rows are: in host memory (default), or left in the file of a model that was converted,
+   * which must stay open then.
+   */
+  pool?: PoolHome;
   /** Called after each tensor. */
   onProgress?: (done: number, total: number, name: string) => void;
 }
+
+/** Where rows are that need not be on the device. */
+export type PoolHome = 'host' | 'file';
+export const POOL_HOMES: readonly PoolHome[] = ['host', 'file'];
 
 /** How matrices other than gate, up and down are stored where those are `dtype`. */
 export function otherDtype(dtype: StoredDtype): StoredDtype {
@@ -182,6 +204,8 @@ export async function loadWeights(
   const { config } = checkpoint;
   const dtype = chooseDtype(checkpoint, options.dtype);
   const context = chooseContext(config, options.context);
+  checkPool(checkpoint, options);
+  const slots = options.budget ? splitEvenly(options.budget, mlpRows(config, dtype)) : null;
   requireTensors(checkpoint);
   checkFits(device, config, dtype, context);
   await loadTuningOnce(device);
@@ -191,16 +215,31 @@ export async function loadWeights(
   let loaded: LlamaWeights | undefined;
   let outOfMemory: GPUError | null = null;
   try {
-    loaded = await loader.load(context);
+    loaded = await loader.load(context, slots);
   } finally {
     outOfMemory = await waitFor(device, device.popErrorScope());
     if (!loaded || outOfMemory) loader.destroy();
   }
   if (outOfMemory) {
-    const wanted = estimateBytes(config, dtype, context);
+    const wanted = estimateBytes(config, dtype, context, options.budget);
     throw new DeviceLimitError(`the device ran out of memory: ${outOfMemory.message}`, { wanted });
   }
   return loaded;
+}
+
+/** @throws OptionError where rows cannot be left in a file. */
+function checkPool({ bundle, name }: Checkpoint, { budget, pool = 'host' }: LoadOptions): void {
+  if (!POOL_HOMES.includes(pool))
+    throw new OptionError(`pool is "${String(pool)}"; it must be host or file.`, { pool });
+  if (pool === 'host') return;
+  if (!budget)
+    throw new OptionError('pool file needs a budget: without one all rows are on the device.', { pool });
+  if (!bundle) {
+    throw new OptionError(
+      `${name} has no rows that can be read one by one: write it anew with \`pairslab convert\`, or use pool host.`,
+      { pool },
+    );
+  }
 }
 
 class Loader {
@@ -227,7 +266,7 @@ class Loader {
     this.total = layers * 9 + (tieWordEmbeddings ? 2 : 3);
   }
 
-  async load(context: number): Promise<LlamaWeights> {
+  async load(context: number, slots: readonly number[] | null): Promise<LlamaWeights> {
     const { config } = this.checkpoint;
     const { hiddenSize: h, vocabSize } = config;
     const words = { ...(await this.read('model.embed_tokens', vocabSize, h)), cols: h };
@@ -243,7 +282,7 @@ class Loader {
     const activation = chooseActivation(ACTIVATIONS[config.hiddenAct]);
     const { dtype, quantization } = this;
     const destroy = () => this.destroy();
-    const shared = { config, dtype, quantization, activation, turns, context, bytes, destroy };
+    const shared = { config, dtype, quantization, activation, turns, context, slots, bytes, destroy };
     return { ...shared, embedding, layers, finalNorm, head };
   }
 
@@ -285,11 +324,25 @@ class Loader {
     const { bundle } = this.checkpoint;
     if (bundle) {
       const gate = await this.converted(bundle, gatePool(l), 1);
+      if (this.options.budget) return { gate, mlp: await this.bundled(bundle, mlpPool(l)) };
       return { gate, mlp: await this.converted(bundle, mlpPool(l), 2) };
     }
     const read: ReadMatrix = (name, rows, cols) => this.read(name, rows, cols);
     const gate = this.pool(gatePool(l), await gateFields(this.checkpoint, l, read), this.dtype);
-    return { gate, mlp: this.pool(mlpPool(l), await mlpFields(this.checkpoint, l, read), this.dtype) };
+    const fields = await mlpFields(this.checkpoint, l, read);
+    if (!this.options.budget) return { gate, mlp: this.pool(mlpPool(l), fields, this.dtype) };
+    const mlp = HostPool.from(fields, { dtype: this.dtype, label: mlpPool(l) });
+    this.note(mlp.quantization);
+    return { gate, mlp };
+  }
+
+  /** The rows of up and down, off the device. */
+  private async bundled(bundle: RowBundle, name: string): Promise<OffDevicePool> {
+    const stored = bundle.pool(name);
+    const pool = this.options.pool === 'file' ? stored : await stored.toHost();
+    this.done += 2;
+    this.options.onProgress?.(this.done, this.total, name);
+    return pool;
   }
 
   /** A pool whose rows are stored as the device has them: `matrices` of the model. */
@@ -317,9 +370,13 @@ class Loader {
   private pool(label: string, fields: Record<string, FieldSpec>, dtype: StoredDtype): DevicePool {
     const pool = DevicePool.from(this.device, fields, { dtype, label });
     this.pools.push(pool);
-    for (const { name, rmsRelative, maxAbsolute } of pool.quantization)
-      this.quantization[name] = { rmsRelative, maxAbsolute };
+    this.note(pool.quantization);
     return pool;
+  }
+
+  private note(quantization: readonly MatrixQuantization[]): void {
+    for (const { name, rmsRelative, maxAbsolute } of quantization)
+      this.quantization[name] = { rmsRelative, maxAbsolute };
   }
 
   private async read(name: string, rows: number, cols: number): Promise<MatrixData> {

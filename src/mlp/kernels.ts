@@ -49,6 +49,7 @@ import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
 import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
+import rowsSlots from '../../shaders/lib/rows_slots.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
 import sumResidual from '../../shaders/lib/sum_residual.wgsl';
@@ -128,6 +129,7 @@ const rows = {
   dense: rowsDense + keepAll + spansRun,
   packed: rowsPacked + keepAll + spansRun,
   indexed: rowsIndexed + keepAll + spansRun,
+  slots: rowsSlots + keepAll + spansRun,
 };
 /** The same under the masks of the batch's elements: of all rows (the dense baseline), or of a list with the rows of any. */
 const masked = {

@@ -202,7 +202,10 @@ function sameBuffers(a: RowOpRun, b: RowOpRun): boolean {
 }
 
 /** A slab's field as rows, in the slab's dtype: one shard that covers all slots. Undefined when there is no such field. */
-export function slabRows(slab: Slab, name: string): StoredRows | undefined {
+export function slabRows(
+  slab: Pick<Slab, 'fields' | 'buffers' | 'capacity'>,
+  name: string,
+): StoredRows | undefined {
   const field = slab.fields.get(name);
   const buffer = slab.buffers.get(name);
   return field && buffer && { ...field, shards: [{ buffer, base: 0, rows: slab.capacity }] };

@@ -1,5 +1,5 @@
 import type { BufferGroup } from '../gpu/buffers.js';
-import { type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { type Dispatch, encodeDispatch, kernel } from '../gpu/kernel.js';
 import type { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
 import type { DevicePool } from '../pool/device-pool.js';
@@ -18,8 +18,11 @@ import type { UpdateWay } from './update-way.js';
 export interface ThresholdLayerParts {
   /** Dense: field `weight`, and `bias` where there is one. */
   gate: DevicePool;
-  /** Sparse: fields `up`, `down`, and `bias` (of up) where there is one. */
-  pool: DevicePool;
+  /**
+   * Sparse: fields `up`, `down`, and `bias` (of up) where there is one. Without it only the gate and its masks can be
+   * encoded: up and down are a `SlotsLayer`'s.
+   */
+  pool?: DevicePool;
   /** [hidden] on the device, zeros when there is none. */
   downBias: GPUBuffer;
   activation: ActivationChoice;
@@ -73,6 +76,12 @@ interface Lists {
   dispatches: Dispatch[];
 }
 
+/** N bits and what makes them of gate's values. */
+interface Masks {
+  mask: GPUBuffer;
+  dispatch: Dispatch;
+}
+
 /** Encodes the pieces of a threshold (or exact) layer; the caller puts them in order for its strategy. */
 export class ThresholdLayer {
   private readonly parts: ThresholdLayerParts;
@@ -81,18 +90,19 @@ export class ThresholdLayer {
   private readonly fused: boolean;
   private readonly ways = new Map<DownMode, Way>();
   private gateOp?: RowOp;
-  private masks?: { mask: GPUBuffer; kernel: Kernel; group: GPUBindGroup };
+  private masks?: Masks;
   private lists?: Lists;
 
   constructor(memory: BufferGroup, parts: ThresholdLayerParts, scratch: LayerScratch) {
     this.memory = memory;
     this.parts = parts;
     this.scratch = scratch;
-    this.fused = scratch.maxBatch === 1 && canFuse(parts.gate.field('weight'), parts.pool.field('up'));
+    const { gate, pool } = parts;
+    this.fused = scratch.maxBatch === 1 && !!pool && canFuse(gate.field('weight'), pool.field('up'));
   }
 
   get rows(): number {
-    return this.parts.pool.rows;
+    return this.parts.gate.rows;
   }
 
   /** Gate, up and down over every row. */
@@ -144,12 +154,14 @@ export class ThresholdLayer {
     this.gateOp.encode(pass, { step, x, out: this.scratch.gate, count: this.rows, batch });
   }
 
-  /** N bits, to be read back: the rows that the last `encodeGate` left above the threshold. Batch 1. */
-  encodeMask(pass: GPUComputePassEncoder): GPUBuffer {
-    this.masks ??= this.makeMasks();
-    const { mask, kernel, group } = this.masks;
-    encodeDispatch(pass, { kernel, group, grid: [Math.ceil(this.rows / 32 / 64), 1, 1] });
-    return mask;
+  /**
+   * N bits, to be read back: the rows that the last `encodeGate` left above the threshold, of a batch for any of its
+   * elements.
+   */
+  encodeMask(pass: GPUComputePassEncoder, step: GPUBuffer): GPUBuffer {
+    this.masks ??= this.scratch.maxBatch === 1 ? this.makeMasks() : this.makeUnion(step);
+    encodeDispatch(pass, this.masks.dispatch);
+    return this.masks.mask;
   }
 
   /** Up and down over the slab's rows; it must hold the rows whose gate is not zero. */
@@ -212,7 +224,7 @@ export class ThresholdLayer {
     const batched = maxBatch > 1;
     const arriving = mode === 'arriving';
     const packed = (name: string): StoredRows | undefined =>
-      (mode === 'packed' || arriving) && slab ? slabRows(slab, name) : pool.fields.get(name);
+      (mode === 'packed' || arriving) && slab ? slabRows(slab, name) : pool?.fields.get(name);
     const up = packed('up') as StoredRows;
     const bias = packed('bias');
     const fused = this.fused && (mode === 'dense' || mode === 'segments');
@@ -269,38 +281,42 @@ export class ThresholdLayer {
     };
   }
 
-  private makeMasks(): NonNullable<ThresholdLayer['masks']> {
+  private makeMasks(): Masks {
     const { device } = this.memory;
-    const mask = this.memory.storage('active mask', Math.ceil(this.rows / 32) * 4);
+    const words = Math.ceil(this.rows / 32);
+    const mask = this.memory.storage('active mask', words * 4);
     const params = this.memory.uniform('mask params', [this.rows, this.rows]);
     const made = kernel(device, maskValues, { slots: { active: 'values' } });
-    return { mask, kernel: made, group: made.bind({ params, values: this.scratch.gate, mask }) };
+    const group = made.bind({ params, values: this.scratch.gate, mask });
+    return { mask, dispatch: { kernel: made, group, grid: [Math.ceil(words / 64), 1, 1] } };
+  }
+
+  private makeUnion(step: GPUBuffer): Masks {
+    const { memory, rows } = this;
+    const { gate: values, gateStride } = this.scratch;
+    const words = Math.ceil(rows / 32);
+    const mask = memory.storage('active mask', words * 4);
+    const constants = { WORKGROUP: traitsOf(memory.device).software ? 8 : 64 };
+    const made = kernel(memory.device, maskValues, { slots: { active: 'union' }, constants });
+    const params = memory.uniform('mask params', [rows, gateStride / 4]);
+    const group = made.bind({ params, step, values, mask });
+    return { mask, dispatch: { kernel: made, group, grid: [Math.ceil(words / constants.WORKGROUP), 1, 1] } };
   }
 
   private toList(step: GPUBuffer): Lists {
     if (!this.lists) {
       const { memory, rows } = this;
-      const { gate: values, gateStride, maxBatch } = this.scratch;
-      const { device } = memory;
+      const { gate: values, maxBatch } = this.scratch;
       const list = memory.storage('active rows', 16 + 4 * rows);
       const compacts = (active: 'values' | 'bits', buffers: Record<string, GPUBuffer>): Dispatch => {
-        const made = kernel(device, compact, { slots: { active } });
+        const made = kernel(memory.device, compact, { slots: { active } });
         const params = memory.uniform('compact params', [rows, rows]);
         return { kernel: made, group: made.bind({ params, list, ...buffers }), grid: [1, 1, 1] };
       };
       if (maxBatch === 1) this.lists = { list, dispatches: [compacts('values', { values })] };
       else {
-        const words = Math.ceil(rows / 32);
-        const mask = memory.storage('active mask', words * 4);
-        const constants = { WORKGROUP: traitsOf(device).software ? 8 : 64 };
-        const made = kernel(device, maskValues, { slots: { active: 'union' }, constants });
-        const params = memory.uniform('mask params', [rows, gateStride / 4]);
-        const union: Dispatch = {
-          kernel: made,
-          group: made.bind({ params, step, values, mask }),
-          grid: [Math.ceil(words / constants.WORKGROUP), 1, 1],
-        };
-        this.lists = { list, dispatches: [union, compacts('bits', { mask })] };
+        const { mask, dispatch } = this.makeUnion(step);
+        this.lists = { list, dispatches: [dispatch, compacts('bits', { mask })] };
       }
     }
     return this.lists;

@@ -4,6 +4,8 @@ import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
 import { COMPUTES } from '../mlp/compute.js';
 import { MODES } from '../llama/mode.js';
+import { POOL_HOMES } from '../llama/weights.js';
+import { parseBudget } from '../residency/budget.js';
 import { STRATEGIES } from '../mlp/strategy.js';
 import { runAutotune } from './commands/autotune.js';
 import { runCalibrate } from './commands/calibrate.js';
@@ -59,6 +61,8 @@ const mode = () =>
   new Option('--mode <mode>', 'exact: leave out rows that are zero; threshold: what `calibrate` found')
     .choices(MODES)
     .default('exact');
+const budget = (text: string) =>
+  new Option('--budget <budget>', text).argParser((given: string) => parseBudget(given));
 const untuned = () => new Option('--no-autotune', 'default kernel variants, whatever `autotune` saved');
 const json = () => new Option('--json', 'print one JSON object');
 
@@ -94,6 +98,19 @@ program
   .addOption(dtype())
   .addOption(compute())
   .option('--context <n>', "positions to make room for (default: the model's, at most 4096)", integer)
+  .addOption(
+    budget("GPU memory for the MLPs' up and down rows: 25%, or bytes such as 512MB; the others are uploaded"),
+  )
+  .option(
+    '--policy <name>',
+    'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY or adaptive (default: adaptive)',
+  )
+  .addOption(
+    new Option(
+      '--pool <home>',
+      "with --budget, where rows are that are not on the device: host memory, or left in a converted model's file (default: host)",
+    ).choices(POOL_HOMES),
+  )
   .addOption(adapter())
   .addOption(untuned())
   .addOption(json())
@@ -210,7 +227,15 @@ program
 
 program
   .command('info')
-  .description('adapters with their features and limits')
+  .description('adapters with their features and limits; with --model what it needs of GPU memory instead')
+  .option('--model <dir>', 'a Hugging Face folder: its bytes on the device, by part; nothing is loaded')
+  .addOption(budget('with --model: GPU memory for up and down rows: 25%, or bytes such as 512MB'))
+  .addOption(dtype())
+  .option(
+    '--context <n>',
+    "with --model: positions to make room for (default: the model's, at most 4096)",
+    integer,
+  )
   .addOption(json())
   .action(runInfo);
 

@@ -4,8 +4,9 @@ import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
 import { openCheckpoint } from '../llama/checkpoint.js';
-import { chooseDtype, type LlamaWeights, loadWeights } from '../llama/weights.js';
+import { chooseDtype, type LlamaWeights, loadWeights, type PoolHome } from '../llama/weights.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
+import type { Budget } from '../residency/budget.js';
 import { type NodeDevice, requestDevice } from './device.js';
 import { DiskFolder } from './model-folder.js';
 import { Progress } from './progress.js';
@@ -30,6 +31,10 @@ export interface OpenOptions {
   /** What sessions will be asked for: refused before anything is loaded. Default f32. */
   compute?: Compute;
   context?: number;
+  /** Of the up and down rows, what may be on the device at a time. Default: all. */
+  budget?: Budget;
+  /** Under a budget, where those rows are. */
+  pool?: PoolHome;
   /** False: default variants, whatever `pairslab autotune` saved. */
   autotune?: boolean;
 }
@@ -76,6 +81,8 @@ export async function openModel(options: OpenOptions): Promise<OpenModel> {
     const weights = await loadWeights(gpu.device, checkpoint, {
       dtype,
       context: options.context,
+      budget: options.budget,
+      pool: options.pool,
       onProgress: (done, total, name) => progress.update(done, total, name),
     });
     progress.end();

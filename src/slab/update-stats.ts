@@ -15,6 +15,8 @@ export interface UpdateStats {
   readonly minimumBytes: number;
   /** Set when the change was put off: the slab still holds the old mask. */
   readonly deferred: { readonly added: Uint32Array; readonly removed: Uint32Array } | null;
+  /** Of a slab that keeps rows for later: rows that were there already, rows that went, and the pieces of the step. */
+  readonly residency?: { readonly hits: number; readonly evicted: number; readonly pieces: number };
 }
 
 /** What a plan does to a slab of rows of so many bytes. */

@@ -5,6 +5,8 @@ import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
 import type { Compute } from '../../mlp/compute.js';
+import type { PoolHome } from '../../llama/weights.js';
+import { type Budget, policyNamed } from '../../residency/index.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
@@ -25,6 +27,9 @@ export interface GenerateFlags {
   dtype?: StoredDtype;
   compute: Compute;
   context?: number;
+  budget?: Budget;
+  policy?: string;
+  pool?: PoolHome;
   adapter?: string;
   autotune?: boolean;
   json?: boolean;
@@ -34,6 +39,10 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
   if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
     throw new OptionError('give one of --prompt TEXT and --prompt-ids 1,2,3.');
   }
+  if (!flags.budget && (flags.policy !== undefined || flags.pool !== undefined))
+    throw new OptionError('--policy and --pool are for a run under a --budget, such as --budget 25%.');
+  // A policy that is unknown is refused before anything is loaded.
+  if (flags.policy !== undefined) policyNamed(flags.policy);
   const { temperature, topK, topP, seed, strategy, mode, compute } = flags;
   const sampler = new Sampler({ temperature, topK, topP, seed });
   const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
@@ -44,6 +53,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
       mode,
       thresholds,
       compute,
+      residency: { policy: flags.policy },
     });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
     // Ids in, ids out: a folder without a tokenizer still generates.
@@ -76,6 +86,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
         mode,
         dtype: model.weights.dtype,
         compute,
+        ...(flags.budget ? { budget: flags.budget, slots: model.weights.slots } : {}),
       };
       const text = codec ? codec.decode(tokens) : null;
       const { quantization } = model.weights;
@@ -110,6 +121,15 @@ function describe(strategy: string, stats: GenerateStats): string {
   if (stats.activeRows)
     parts.push(`active rows ${stats.activeRows.map((rows) => rows.toFixed(0)).join('/')}`);
   if (stats.writesShare !== null) parts.push(`writes/m ${stats.writesShare.toFixed(2)}`);
+  const { residency } = stats;
+  if (residency) {
+    parts.push(
+      `hits ${(100 * residency.hitRate).toFixed(0)} %`,
+      `uploads ${(residency.uploadedBytes / 1e3).toFixed(0)} kB/token`,
+      `${residency.pieces.toFixed(2)} pieces a layer`,
+      `GPU ${(stats.gpuBytes / 1e6).toFixed(1)} MB`,
+    );
+  }
   parts.push(`stopped by ${stats.stoppedBy}`);
   return parts.join(', ');
 }

@@ -83,7 +83,7 @@ async function record(flags: TraceFlags): Promise<Trace> {
   }
   const text = flags.text === undefined ? null : await readFile(flags.text, 'utf8');
   const thresholds = mode === 'threshold' ? await readThresholds(path) : undefined;
-  const model = await openModel({ ...flags, model: path });
+  const model = await openModel({ ...flags, model: path, budget: undefined });
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy: 'paired',

@@ -210,8 +210,8 @@ describeAdapters('loading', (ctx) => {
       expect(new Uint8Array(got)).toEqual(want);
     };
     await check(gate, 'weight', await values('mlp.gate_proj', [37, 40]), false);
-    await check(mlp, 'up', await values('mlp.up_proj', [37, 40]), false);
-    await check(mlp, 'down', await values('mlp.down_proj', [40, 37]), true);
+    await check(mlp as DevicePool, 'up', await values('mlp.up_proj', [37, 40]), false);
+    await check(mlp as DevicePool, 'down', await values('mlp.down_proj', [40, 37]), true);
     await check(output, 'weight', await values('self_attn.o_proj', [40, 40]), false);
     const others = [qkv, weights.embedding, weights.head].map((pool) => pool.field('weight').dtype);
     expect(new Set(others)).toEqual(new Set([dtype === 'q8' || dtype === 'q4' ? 'f16' : dtype]));

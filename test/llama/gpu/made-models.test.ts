@@ -5,6 +5,7 @@ import type { StoredDtype } from '../../../src/gpu/layout.js';
 import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
 import { LlamaSession, type SessionOptions } from '../../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
+import type { DevicePool } from '../../../src/pool/device-pool.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
 import { LlamaTwin } from '../../support/llama-twin.js';
@@ -136,7 +137,7 @@ describeAdapters('made models', (ctx) => {
     prefilled: number,
     expected: Float64Array[],
   ): Promise<void> {
-    const session = new LlamaSession(weights.layers[0].mlp.device, weights, options);
+    const session = new LlamaSession(weights.embedding.device, weights, options);
     try {
       let logits = await session.prefill(ids.slice(0, prefilled));
       for (let i = prefilled; ; i++) {
@@ -159,7 +160,7 @@ describeAdapters('made models', (ctx) => {
     expected: Float64Array[],
   ): Promise<void> {
     const { vocabSize } = weights.config;
-    const session = new LlamaSession(weights.layers[0].mlp.device, weights, options);
+    const session = new LlamaSession(weights.embedding.device, weights, options);
     try {
       const all = await session.prefillAll(ids);
       expect(all.length).toBe(ids.length * vocabSize);
@@ -257,7 +258,7 @@ describeAdapters('made models', (ctx) => {
           expect(weights.embedding.field('weight').shards.length).toBe(2);
           expect(weights.layers[1].qkv.field('weight').shards.length).toBe(2);
           expect(weights.layers[1].gate.field('weight').shards.length).toBe(3);
-          expect(weights.layers[1].mlp.field('down').shards.length).toBe(3);
+          expect((weights.layers[1].mlp as DevicePool).field('down').shards.length).toBe(3);
           expect(weights.head.field('weight').shards.length).toBe(2);
           await checkPrefillAll(weights, { strategy: 'dense', prefillChunk: 4 }, ids, expected);
           await checkDecode(weights, { strategy: 'dense', prefillChunk: 4 }, ids, 6, expected);

@@ -6,6 +6,7 @@ import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.j
 import type { Mode } from '../../../src/llama/mode.js';
 import { LlamaSession, type SessionOptions } from '../../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
+import type { DevicePool } from '../../../src/pool/device-pool.js';
 import type { Strategy } from '../../../src/mlp/strategy.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
@@ -246,7 +247,7 @@ describeAdapters('a session', (ctx) => {
       // 70 rows of 80 bytes are more than one binding, so that the pools are cut in two.
       const { device } = smallDevice(ctx.device, { maxStorageBufferBindingSize: 5200 });
       const cut = await loadWeights(device, checkpoint, { context: 16 });
-      expect(cut.layers[0].mlp.field('up').shards.length).toBe(2);
+      expect((cut.layers[0].mlp as DevicePool).field('up').shards.length).toBe(2);
       const before = gpuBytes(device);
       expect(() => new LlamaSession(device, cut, { strategy: 'paired' })).toThrow(DeviceLimitError);
       expect(gpuBytes(device)).toBe(before);

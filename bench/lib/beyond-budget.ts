@@ -1,0 +1,188 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openCheckpoint } from '../../src/llama/checkpoint.js';
+import { convertModel } from '../../src/llama/convert.js';
+import { type StepAverages, summariseSteps } from '../../src/llama/generate.js';
+import { Sampler } from '../../src/llama/sample.js';
+import { LlamaSession, type SessionOptions, type StepStats } from '../../src/llama/session.js';
+import { type LlamaWeights, type LoadOptions, loadWeights } from '../../src/llama/weights.js';
+import { SHIPPED_MODEL } from '../../src/node/commands/start.js';
+import { FolderSink } from '../../src/node/folder-sink.js';
+import { DiskFolder } from '../../src/node/model-folder.js';
+import { openTokenizer } from '../../src/node/text.js';
+import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
+import type { BenchContext, Result, SuiteOutcome } from './report.js';
+
+const PROMPT = 'The state of the Union is';
+/** Tokens a lane makes before the next has its turn. */
+const BLOCK = 16;
+
+interface LaneSpec {
+  name: string;
+  load: LoadOptions;
+  session: SessionOptions;
+}
+
+/** The same strategy, paired with a wait a layer, with everything on the device: what a budget is measured against. */
+const RESIDENT: LaneSpec = { name: 'resident', load: {}, session: { strategy: 'paired' } };
+/** Everything on the device and nothing waits for the host. */
+const INDEXED: LaneSpec = { name: 'indexed', load: {}, session: { strategy: 'indexed' } };
+const BUDGETS = [0.1, 0.25, 1] as const;
+const LANES: readonly LaneSpec[] = [
+  RESIDENT,
+  INDEXED,
+  ...BUDGETS.map(
+    (share): LaneSpec => ({ name: budgetName(share), load: { budget: { share } }, session: {} }),
+  ),
+  { name: 'budget25.lfu', load: { budget: { share: 0.25 } }, session: { residency: { policy: 'lfu' } } },
+  { name: 'budget25.repack', load: { budget: { share: 0.25 } }, session: { strategy: 'repack' } },
+  { name: 'budget25.file', load: { budget: { share: 0.25 }, pool: 'file' }, session: {} },
+];
+
+function budgetName(share: number): string {
+  return `budget${100 * share}`;
+}
+
+/** One way to run the model, with its sequence. */
+class Lane {
+  readonly times: number[] = [];
+  readonly steps: StepStats[] = [];
+  made: number[] = [];
+  readonly name: string;
+  readonly weights: LlamaWeights;
+  readonly session: LlamaSession;
+  private next = 0;
+
+  constructor({ name, session }: LaneSpec, weights: LlamaWeights, device: GPUDevice) {
+    this.name = name;
+    this.weights = weights;
+    this.session = new LlamaSession(device, weights, session);
+  }
+
+  async start(promptIds: ArrayLike<number>): Promise<void> {
+    this.session.reset();
+    this.next = new Sampler().pick(await this.session.prefill(promptIds));
+  }
+
+  async decode(tokens: number, timed: boolean): Promise<void> {
+    const started = performance.now();
+    const { tokens: made, steps } = await this.session.greedy(this.next, tokens);
+    const ms = (performance.now() - started) / tokens;
+    this.next = made[tokens - 1];
+    this.made = made;
+    if (!timed) return;
+    this.times.push(ms);
+    this.steps.push(...steps);
+  }
+}
+
+interface KeptLane {
+  name: string;
+  /** ms a token, a block at a time. */
+  times: number[];
+  averages: StepAverages;
+  /** GPU bytes of weights and session. */
+  gpuBytes: number;
+}
+
+/**
+ * The shipped model in f32 with up and down rows under a budget, against everything on the device; equal tokens
+ * required. The lanes take turns, a block of tokens at a time and in shuffled order; ratios are of blocks side by side.
+ */
+export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
+  const lanes = await context.measured('decode under a budget', () => measure(context));
+  const results: Result[] = [];
+  const summary: Record<string, number> = {};
+  const named = (name: string) => lanes.find((lane) => lane.name === name) as KeptLane;
+  const [resident, indexed] = [named('resident'), named('indexed')];
+  for (const { name, times, averages, gpuBytes } of lanes) {
+    const relative = ratioOf(resident.times, times);
+    const perSecond = 1000 / statsOf(times).median;
+    const overIndexed = ratioOf(indexed.times, times);
+    results.push({
+      suite: 'beyond',
+      case: `decode ${name}`,
+      msPerToken: statsOf(times),
+      tokensPerSecond: perSecond,
+      relativeSpeed: relative,
+      overIndexed,
+      gpuBytes,
+      ...averages,
+    });
+    const prefix = `beyond.${name}`;
+    summary[`${prefix}.tokens_per_second`] = perSecond;
+    const { residency } = averages;
+    if (residency) {
+      summary[`${prefix}.relative_speed`] = relative.median;
+      summary[`${prefix}.speed_over_indexed`] = overIndexed.median;
+      summary[`${prefix}.hit_rate`] = residency.hitRate;
+      summary[`${prefix}.uploaded_bytes_per_token`] = residency.uploadedBytes;
+    }
+    context.log(
+      `${name}: ${perSecond.toFixed(1)} tokens/s, ${relative.median.toFixed(2)}× all resident, ` +
+        `${overIndexed.median.toFixed(2)}× indexed` +
+        (residency
+          ? `, hits ${(100 * residency.hitRate).toFixed(0)} %, ${(residency.uploadedBytes / 1e3).toFixed(0)} kB/token, ${residency.pieces.toFixed(2)} pieces`
+          : ''),
+    );
+  }
+  return { results, summary };
+}
+
+async function measure(context: BenchContext): Promise<KeptLane[]> {
+  const { device } = context.gpu;
+  const folder = await DiskFolder.at(SHIPPED_MODEL);
+  const scratch = await mkdtemp(join(tmpdir(), 'pairslab-beyond-'));
+  const lanes: Lane[] = [];
+  let stored: DiskFolder | undefined;
+  try {
+    const sink = await FolderSink.at(join(scratch, 'rows'));
+    await convertModel(folder, sink, { dtype: 'f32' });
+    await sink.commit();
+    stored = await DiskFolder.at(sink.path);
+    const checkpoint = await openCheckpoint(folder);
+    const converted = await openCheckpoint(stored);
+    const promptIds = (await openTokenizer(folder)).encode(PROMPT);
+    for (const spec of LANES) {
+      const from = spec.load.pool === 'file' ? converted : checkpoint;
+      lanes.push(new Lane(spec, await loadWeights(device, from, spec.load), device));
+    }
+    await run(lanes, promptIds, context);
+    return lanes.map(({ name, times, steps, weights, session }) => ({
+      name,
+      times,
+      averages: summariseSteps(weights, session.strategy, steps),
+      gpuBytes: weights.bytes + session.bytes,
+    }));
+  } finally {
+    for (const { session, weights } of lanes) {
+      session.destroy();
+      weights.destroy();
+    }
+    await stored?.close();
+    await folder.close();
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function run(
+  lanes: readonly Lane[],
+  promptIds: ArrayLike<number>,
+  context: BenchContext,
+): Promise<void> {
+  const tokens = context.quick ? 32 : 96;
+  const repeats = context.full ? 9 : context.quick ? 2 : 4;
+  const random = randomSource(5);
+  // The first round compiles and warms.
+  for (let r = -1; r < repeats; r++) {
+    context.progress(r + 1, repeats + 1, r < 0 ? 'warming up' : `round ${r + 1}`);
+    for (const lane of lanes) await lane.start(promptIds);
+    for (let t = 0; t < (r < 0 ? BLOCK : tokens); t += BLOCK) {
+      for (const lane of shuffle([...lanes], random)) await lane.decode(BLOCK, r >= 0);
+      for (const { name, made } of lanes)
+        if (made.join() !== lanes[0].made.join())
+          throw new Error(`${name}: tokens from ${t} on differ from ${lanes[0].name}`);
+    }
+  }
+}

@@ -1,0 +1,217 @@
+import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
+import { type Region, Regions } from '../gpu/regions.js';
+import { Bitmask, diff } from '../mask/index.js';
+import type { OffDevicePool } from '../pool/pool.js';
+import type { PolicyFactory } from '../residency/policy.js';
+import { Residency } from '../residency/residency.js';
+import type { ResidencyPlan } from '../residency/types.js';
+import type { SlabField } from './copier.js';
+import { slabFields } from './slab-fields.js';
+import { StagedCopier, stageMoves } from './staged-copier.js';
+import type { UpdateStats } from './update-stats.js';
+import type { UploadRing } from './upload-ring.js';
+import type { CopyTuning } from './variants.js';
+
+export interface ResidentSlabOptions extends CopyTuning {
+  /** C, the slots: fewer than N, or there would be no need of it. */
+  capacity: number;
+  /** Who gives up a slot. */
+  policy: PolicyFactory;
+  /** Staging memory, which slabs of one device share. */
+  ring: UploadRing;
+  label?: string;
+}
+
+/** Where a step's work is recorded. */
+export interface StepRecorder {
+  readonly pass: GPUComputePassEncoder;
+  /** Submits what was recorded so far; further work goes to a new pass. */
+  flush(): void;
+}
+
+/** One part of a step, whose rows are all in the slab once what is recorded has run. */
+export interface StepPiece {
+  /** Its active rows as lib/rows_slots.wgsl reads them. Good until the next submit. */
+  readonly list: Region;
+  /** m of the list. */
+  readonly count: number;
+  readonly index: number;
+  /** How many pieces the step has. */
+  readonly of: number;
+}
+
+/** Rows on their way from pools that cannot be read at once; steps of several slabs take turns. */
+export class ArrivingRows {
+  private bytes = new Uint8Array(0);
+
+  room(bytes: number): Uint8Array<ArrayBuffer> {
+    if (this.bytes.length < bytes) this.bytes = new Uint8Array(bytes);
+    return this.bytes.subarray(0, bytes);
+  }
+}
+
+/**
+ * C slots on the device over a pool of N rows that is not on it. Rows lie in any slot and stay, used or not, until a
+ * policy gives theirs up. A step that uses more than C rows comes in pieces: every row of it is computed.
+ */
+export class ResidentSlab {
+  readonly pool: OffDevicePool;
+  readonly device: GPUDevice;
+  readonly label: string;
+  /** C. */
+  readonly capacity: number;
+  readonly fields: ReadonlyMap<string, SlabField>;
+  /** [C, field.rowBytes] each. */
+  readonly buffers: ReadonlyMap<string, GPUBuffer>;
+  private readonly memory: BufferGroup;
+  private readonly copier: StagedCopier;
+  private readonly lists: Regions;
+  private readonly words: Uint32Array<ArrayBuffer>;
+  private readonly policy: PolicyFactory;
+  private residency: Residency;
+  /** What the last step used. */
+  private used: Bitmask;
+
+  /**
+   * @throws OptionError for a capacity outside 1..N or a ring that cannot hold a row; DeviceLimitError when a field does
+   * not fit in one binding. Nothing stays allocated then.
+   */
+  constructor(pool: OffDevicePool, options: ResidentSlabOptions) {
+    const { capacity, policy, ring, label = 'resident slab' } = options;
+    this.pool = pool;
+    this.device = ring.device;
+    this.label = label;
+    this.capacity = capacity;
+    this.policy = policy;
+    this.residency = this.nothing();
+    this.used = Bitmask.empty(pool.rows);
+    this.fields = slabFields(pool);
+    for (const { name, rowBytes } of this.fields.values())
+      checkBindingSize(this.device, `${label} ${name}`, capacity * rowBytes);
+    const memory = new BufferGroup(this.device);
+    this.memory = memory;
+    try {
+      const buffers = new Map<string, GPUBuffer>();
+      for (const { name, rowBytes } of this.fields.values())
+        buffers.set(name, memory.storage(`${label} ${name}`, capacity * rowBytes));
+      this.buffers = buffers;
+      const slotIds = memory.storage(`${label} rows`, 16 + 4 * capacity);
+      // Every piece but the last is submitted before the next, so none ever shares a submit with another of this slab.
+      const once = { ...options, pendingUpdates: 1 };
+      this.copier = new StagedCopier(pool, this.fields, buffers, slotIds, capacity, memory, ring, once);
+      this.words = new Uint32Array(4 + 2 * capacity);
+      this.lists = new Regions(memory, `${label} list`, this.words.length, 1);
+    } catch (error) {
+      memory.destroy();
+      throw error;
+    }
+  }
+
+  /** GPU bytes of slots, lists and moves; the ring is counted by itself. */
+  get bytes(): number {
+    return this.memory.bytes;
+  }
+
+  /** The rows that are resident, as a copy. */
+  get resident(): Bitmask {
+    return this.residency.map.resident.clone();
+  }
+
+  /**
+   * Records what brings the mask's rows in, piece by piece, and calls `use` after each of them to record the work over
+   * it. Rows are read before anything of their piece is recorded: when a read fails, the slab holds what it is said to
+   * hold, and the step can be tried again. Call `submitted` after each submit.
+   *
+   * @throws ShapeError when the mask is not over N rows; what the pool's `read` throws.
+   */
+  async encodeStep(
+    recorder: StepRecorder,
+    mask: Bitmask,
+    arriving: ArrivingRows,
+    use: (piece: StepPiece) => void,
+  ): Promise<UpdateStats> {
+    const pieces = this.residency.pieces(mask);
+    let [uploads, hits, evicted] = [0, 0, 0];
+    for (const [index, { mask: part, more }] of pieces.entries()) {
+      if (index > 0) recorder.flush();
+      const plan = this.residency.plan(part, { more });
+      await this.encodeRows(recorder, plan, arriving);
+      const list = this.writeList(plan);
+      this.residency.commit(plan);
+      use({ list, count: plan.active, index, of: pieces.length });
+      uploads += plan.loaded.length;
+      hits += plan.hits;
+      evicted += plan.evicted.length;
+    }
+    const { added, removed } = diff(this.used, mask);
+    this.used = mask.clone();
+    const bytes = uploads * this.pool.rowBytes;
+    return {
+      kind: 'paired',
+      added: added.length,
+      removed: removed.length,
+      active: mask.count(),
+      writes: uploads,
+      minimum: uploads,
+      bytes,
+      minimumBytes: bytes,
+      deferred: null,
+      residency: { hits, evicted, pieces: pieces.length },
+    };
+  }
+
+  /** Counts all rows as gone: the next step uploads all that it uses. */
+  forget(): void {
+    this.residency = this.nothing();
+  }
+
+  /** What was recorded has been submitted, or thrown away before anything was. */
+  submitted(): void {
+    this.copier.submitted();
+    this.lists.submitted();
+  }
+
+  destroy(): void {
+    this.memory.destroy();
+  }
+
+  private nothing(): Residency {
+    const { pool, capacity, policy } = this;
+    return new Residency({ rows: pool.rows, capacity, mode: 'indexed', policy });
+  }
+
+  private async encodeRows(
+    recorder: StepRecorder,
+    { moves, active }: ResidencyPlan,
+    arriving: ArrivingRows,
+  ): Promise<void> {
+    if (moves.length === 0) return;
+    const { copier, pool } = this;
+    const staged = stageMoves(moves);
+    const { ids } = staged;
+    let rows: Uint8Array<ArrayBuffer> | undefined;
+    if (!pool.readNow) {
+      rows = arriving.room(ids.length * pool.rowBytes);
+      await pool.read(ids, rows);
+    }
+    for (let begin = 0; begin < ids.length; ) {
+      if (begin > 0 || copier.room === 0) recorder.flush();
+      const end = Math.min(ids.length, begin + copier.room);
+      const bytes = rows?.subarray(begin * pool.rowBytes, end * pool.rowBytes);
+      copier.encode(recorder.pass, staged, begin, end, active, bytes);
+      begin = end;
+    }
+  }
+
+  private writeList({ slots, wanted, active }: ResidencyPlan): Region {
+    const { words } = this;
+    words[0] = active;
+    let at = 4;
+    let i = 0;
+    for (const row of wanted) {
+      words[at++] = (slots as Uint32Array)[i++];
+      words[at++] = row;
+    }
+    return this.lists.write(words, at);
+  }
+}
