@@ -14,7 +14,19 @@ import { openTokenizer } from '../../src/node/text.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
 import type { BenchContext, Result, SuiteOutcome } from './report.js';
 
-const PROMPT = 'The state of the Union is';
+/** A round each, in turn: a slab that saw the same text before would have its rows. */
+const PROMPTS = [
+  'The state of the Union is',
+  'Our farmers and workers',
+  'The Congress has',
+  'I recommend that the Treasury',
+  'Peace with foreign nations',
+  'The expenditures of the year',
+  'The Army and the Navy',
+  'In the last session',
+  'Every citizen has a right to',
+  'The public lands',
+];
 /** Tokens a lane makes before the next has its turn. */
 const BLOCK = 16;
 
@@ -25,12 +37,15 @@ interface LaneSpec {
 }
 
 /** The same strategy, paired with a wait a layer, with everything on the device: what a budget is measured against. */
-const RESIDENT: LaneSpec = { name: 'resident', load: {}, session: { strategy: 'paired' } };
-/** Everything on the device and nothing waits for the host. */
+const RESIDENT: LaneSpec = { name: 'resident', load: {}, session: { strategy: 'paired', planOn: 'host' } };
+/** The same planned on the device: nothing waits for the host. */
+const ON_DEVICE: LaneSpec = { name: 'resident.planned_on_device', load: {}, session: { strategy: 'paired' } };
+/** Everything on the device, nothing copied and nothing waits for the host. */
 const INDEXED: LaneSpec = { name: 'indexed', load: {}, session: { strategy: 'indexed' } };
 const BUDGETS = [0.1, 0.25, 1] as const;
 const LANES: readonly LaneSpec[] = [
   RESIDENT,
+  ON_DEVICE,
   INDEXED,
   ...BUDGETS.map(
     (share): LaneSpec => ({ name: budgetName(share), load: { budget: { share } }, session: {} }),
@@ -143,12 +158,13 @@ async function measure(context: BenchContext): Promise<KeptLane[]> {
     stored = await DiskFolder.at(sink.path);
     const checkpoint = await openCheckpoint(folder);
     const converted = await openCheckpoint(stored);
-    const promptIds = (await openTokenizer(folder)).encode(PROMPT);
+    const tokenizer = await openTokenizer(folder);
+    const prompts = PROMPTS.map((prompt) => tokenizer.encode(prompt));
     for (const spec of LANES) {
       const from = spec.load.pool === 'file' ? converted : checkpoint;
       lanes.push(new Lane(spec, await loadWeights(device, from, spec.load), device));
     }
-    await run(lanes, promptIds, context);
+    await run(lanes, prompts, context);
     return lanes.map(({ name, times, steps, weights, session }) => ({
       name,
       times,
@@ -168,7 +184,7 @@ async function measure(context: BenchContext): Promise<KeptLane[]> {
 
 async function run(
   lanes: readonly Lane[],
-  promptIds: ArrayLike<number>,
+  prompts: readonly ArrayLike<number>[],
   context: BenchContext,
 ): Promise<void> {
   const tokens = context.quick ? 32 : 96;
@@ -177,7 +193,7 @@ async function run(
   // The first round compiles and warms.
   for (let r = -1; r < repeats; r++) {
     context.progress(r + 1, repeats + 1, r < 0 ? 'warming up' : `round ${r + 1}`);
-    for (const lane of lanes) await lane.start(promptIds);
+    for (const lane of lanes) await lane.start(prompts[(r + 1) % prompts.length]);
     for (let t = 0; t < (r < 0 ? BLOCK : tokens); t += BLOCK) {
       for (const lane of shuffle([...lanes], random)) await lane.decode(BLOCK, r >= 0);
       for (const { name, made } of lanes)

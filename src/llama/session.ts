@@ -368,10 +368,13 @@ export class LlamaSession {
     return this.prefiller;
   }
 
-  private async encodeChunk(ids: ArrayLike<number>, first: number, batch: number): Promise<GPUCommandEncoder> {
+  private async encodeChunk(
+    ids: ArrayLike<number>,
+    first: number,
+    batch: number,
+  ): Promise<GPUCommandEncoder> {
     const chunk: number[] = Array.prototype.slice.call(ids, first, first + batch);
-    if (this.budgeted)
-      return this.budgeted.encodeChunk(this.prefilling.graph, chunk, this.at, this.readback);
+    if (this.budgeted) return this.budgeted.encodeChunk(this.prefilling.graph, chunk, this.at, this.readback);
     const encoder = this.device.createCommandEncoder({ label: 'pairslab prefill' });
     this.prefilling.encode(encoder, chunk, this.at);
     return encoder;

@@ -56,8 +56,9 @@ export interface LlamaWeights {
   turns: GPUBuffer;
   context: number;
   /**
-   * Under a budget: how many rows of each layer's `mlp` a session may have on the device, beside the ring through which
-   * they come (at most 4 MiB) and 12 words a slot for lists. Null: all rows are there, in `mlp` itself.
+   * Under a budget: C, how many rows of each layer's `mlp` a session may have on the device. Besides them it has 20 bytes
+   * a slot for lists and moves, and the ring through which rows come: as large as the slots of a layer, at most 4 MiB.
+   * Null: all rows are there, in `mlp` itself.
    */
   slots: readonly number[] | null;
   /** GPU bytes; a session's are counted by themselves. */

@@ -7,7 +7,17 @@ import { sumsBatch, sumsVectors, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
-import { poisoned, poisonRows, rowShape, shardsOf, spread, storeRows, useLab } from './lab.js';
+import {
+  poisoned,
+  poisonOthers,
+  poisonRows,
+  rowShape,
+  shardsOf,
+  slotList,
+  spread,
+  storeRows,
+  useLab,
+} from './lab.js';
 import { randomIds, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -16,7 +26,7 @@ const N = 45;
 const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
-    rows: ['dense', 'packed', 'indexed'],
+    rows: ['dense', 'packed', 'indexed', 'slots'],
     sums: ['1x1', '1x2', '1x4', '4x1', '8x1'],
     width: ['vector', 'word'],
     WORKGROUP: [16, 64, 128],
@@ -28,8 +38,8 @@ const cases = pairwise(
   } as const,
   source(3),
   (one) =>
-    (one.shards === 1 || one.rows !== 'packed') &&
-    (one.m === N || one.rows === 'packed' || one.rows === 'indexed') &&
+    (one.shards === 1 || one.rows === 'dense' || one.rows === 'indexed') &&
+    (one.m === N || one.rows !== 'dense') &&
     (one.width === 'vector' || one.weights === 'q8' || one.weights === 'q4') &&
     // A vector of q8 or q4 times a batch is more sums than there are registers, and no variant.
     (one.width === 'word' || sumsBatch(one.sums) === 1 || (one.weights !== 'q8' && one.weights !== 'q4')),
@@ -46,12 +56,13 @@ describeAdapters('down', (ctx) => {
         const D = stored(given, H, weights);
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
-        const listed = one.rows === 'packed' || one.rows === 'indexed';
+        const listed = one.rows !== 'dense';
+        const anywhere = one.rows === 'slots';
         // A list's activations are in the list's order, those of dense rows by row id.
         const columns = Math.max(1, listed ? ids.length : N);
         const a = randomValues(random, batch * columns);
 
-        const slots = [...ids, ...every.slice(ids.length)];
+        const slots = anywhere ? randomIds(random, N, N) : [...ids, ...every.slice(ids.length)];
         // Values of a row of partials: whole quads.
         const stride = roundUp(H, 4);
         const xStride = N + 3;
@@ -64,14 +75,15 @@ describeAdapters('down', (ctx) => {
         const shared = {
           a: lab.buffer(aBuffer),
           partials,
-          row_list: lab.buffer(Uint32Array.of(ids.length, 0, 0, 0, ...ids)),
+          row_list: lab.buffer(anywhere ? slotList(slots, ids) : Uint32Array.of(ids.length, 0, 0, 0, ...ids)),
         };
         lab.run(
           ...shardsOf(N, one.shards).map(({ base, rows }, s) => {
             const here = every.slice(base, base + rows);
-            const held = storeRows([given], H, one.rows === 'packed' ? slots : here, weights);
+            const held = storeRows([given], H, one.rows === 'packed' || anywhere ? slots : here, weights);
             // The slots beyond the active ones hold rows that nothing may read: NaN.
             if (one.rows === 'packed') poisonRows(held, ids.length, N);
+            if (anywhere) poisonOthers(held, slots, ids);
             const shape = rowShape(H, weights);
             const terms = listed
               ? ids.map((id, i) => ({ row: here.includes(id) ? id : null, column: i }))

@@ -158,6 +158,19 @@ export function poisonRows(rows: Uint8Array, begin: number, count: number): Uint
   return rows.fill(0xff, (rows.length / count) * begin);
 }
 
+/** The slots of a slab of `slots.length` rows in which none of `ids` lies, poisoned. */
+export function poisonOthers(rows: Uint8Array, slots: readonly number[], ids: readonly number[]): Uint8Array {
+  const bytes = rows.length / slots.length;
+  for (const [slot, id] of slots.entries())
+    if (!ids.includes(id)) rows.fill(0xff, slot * bytes, (slot + 1) * bytes);
+  return rows;
+}
+
+/** lib/rows_slots.wgsl, for `slots` that hold these ids. */
+export function slotList(slots: readonly number[], ids: readonly number[]): Uint32Array<ArrayBuffer> {
+  return Uint32Array.of(ids.length, 0, 0, 0, ...ids.flatMap((id) => [slots.indexOf(id), id]));
+}
+
 /** Rows `ids` of a [N, K] matrix, as [ids, K]. */
 export function pickRows(
   matrix: ArrayLike<number>,

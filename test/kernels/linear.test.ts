@@ -10,10 +10,12 @@ import { Expected, sizes } from './compare.js';
 import {
   folded,
   poisoned,
+  poisonOthers,
   poisonRows,
   rowParams,
   rowShape,
   shardsOf,
+  slotList,
   spread,
   storeRows,
   useLab,
@@ -38,7 +40,7 @@ const cases = pairwise(
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup', 'shared'],
-    rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked'],
+    rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked', 'slots'],
     bias: ['none', 'row'],
     put: ['store', 'add', 'activate', 'gated'],
     // All of them: activation.test.ts.
@@ -59,7 +61,7 @@ const cases = pairwise(
     // A mask and an activation are only for `activate`; a slab is one shard; and dense rows are all of them.
     (one.put === 'activate' ||
       (!one.rows.endsWith('masked') && one.activation === 'identity' && one.threshold === -1)) &&
-    (one.shards === 1 || !one.rows.startsWith('packed')) &&
+    (one.shards === 1 || !(one.rows.startsWith('packed') || one.rows === 'slots')) &&
     (one.m === N || one.rows !== 'dense') &&
     // A jump would turn rounding into any difference.
     (one.compute === 'f32' || (one.activation !== 'fatrelu' && one.threshold <= 0)) &&
@@ -86,7 +88,8 @@ describeAdapters('linear', (ctx) => {
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
         const packed = one.rows.startsWith('packed');
-        const listed = packed || one.rows.startsWith('indexed');
+        const anywhere = one.rows === 'slots';
+        const listed = packed || anywhere || one.rows.startsWith('indexed');
         const rows = listed ? ids : every;
         const add = put === 'add' ? randomValues(random, batch * rows.length) : undefined;
 
@@ -106,8 +109,8 @@ describeAdapters('linear', (ctx) => {
           add: add && sizes(add),
         });
 
-        const list = Uint32Array.of(ids.length, 0, 0, 0, ...ids);
-        const slots = [...ids, ...every.slice(ids.length)];
+        const slots = anywhere ? randomIds(random, N, N) : [...ids, ...every.slice(ids.length)];
+        const list = anywhere ? slotList(slots, ids) : Uint32Array.of(ids.length, 0, 0, 0, ...ids);
         const outStride = N + 2;
         const gateStride = N + 1;
         const xStride = activationStride(K);
@@ -141,10 +144,11 @@ describeAdapters('linear', (ctx) => {
         lab.run(
           ...shardsOf(N, one.shards).map((shard) => {
             const here = every.slice(shard.base, shard.base + shard.rows);
-            const held = packed ? slots : here;
+            const held = packed || anywhere ? slots : here;
             const rows = storeRows([given], K, held, weights);
             // The slots beyond the active ones hold rows that nothing may read: NaN.
             if (packed) poisonRows(rows, ids.length, N);
+            if (anywhere) poisonOthers(rows, slots, ids);
             const biases = new Float32Array(held.length * 4).fill(Number.NaN);
             held.forEach((id, i) => {
               biases[i * 4] = bias ? bias[id] : 0;

@@ -59,6 +59,9 @@ describe('command line', () => {
       '--mode',
       '--dtype',
       '--compute',
+      '--budget',
+      '--policy',
+      '--pool',
       '--adapter',
       '--json',
     ]) {
@@ -100,6 +103,37 @@ describe('command line', () => {
       ['generate', '--model', model, '--prompt', 'a', '--mode', 'threshold'],
       /OptionError.*pairslab calibrate/,
     ],
+    [
+      'a budget that is none',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '25 percent'],
+      /OptionError: "25 percent" is no budget/,
+    ],
+    [
+      'a budget of less than a row of each layer',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '1kB'],
+      /OptionError: the budget holds 0 rows.*is the least/,
+    ],
+    [
+      'a policy without a budget',
+      ['generate', '--model', model, '--prompt', 'a', '--policy', 'lru'],
+      /OptionError.*--budget 25%/,
+    ],
+    [
+      'an unknown policy',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '25%', '--policy', 'oldest'],
+      /OptionError: policy "oldest" is unknown/,
+    ],
+    [
+      'rows in a file that was not converted',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '25%', '--pool', 'file'],
+      /OptionError.*pairslab convert/,
+    ],
+    [
+      'a strategy that needs all rows on the device',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '25%', '--strategy', 'indexed'],
+      /OptionError.*use paired/,
+    ],
+    ['a budget for no model', ['info', '--budget', '25%'], /OptionError.*--model DIR/],
     ['no such text', ['perplexity', '--model', model, '--text', '/nowhere.txt'], /ENOENT/],
     [
       'an impossible sparsity',
@@ -157,6 +191,33 @@ describe('command line', () => {
     expect(streamed.code).toBe(0);
     expect(streamed.out.trimEnd()).toBe(prompt + result.text);
     expect(text.startsWith(result.text)).toBe(true);
+  });
+
+  it('generates the reference tokens under a budget, and says what that took', async () => {
+    const { prompt_ids: ids, tokens } = reference.prompts[0];
+    const args = ['--model', model, '--budget', '25%', '--json'];
+    const more = ['--prompt-ids', ids.join(), '--max-tokens', '12', '--policy', 'lru'];
+    const [budgeted, whole, info] = await Promise.all([
+      run(['generate', ...args, ...more]),
+      run(['generate', '--model', model, '--json', ...more.slice(0, 4)]),
+      run(['info', ...args]),
+    ]);
+    const result = JSON.parse(budgeted.out);
+    expect(result.tokens).toEqual(tokens.slice(0, 12));
+    const { stats } = result;
+    expect(stats).toMatchObject({ strategy: 'paired', budget: { share: 0.25 }, slots: [384, 384, 384, 384] });
+    const { residency } = stats;
+    expect(residency.hitRate).toBeGreaterThan(0);
+    expect(residency.hitRate).toBeLessThan(1);
+    expect(residency.uploadedBytes).toBe(residency.uploadedRows * 2048);
+    expect(residency.pieces).toBeGreaterThanOrEqual(1);
+    // The rest of 1,536 rows a layer is not on the device; the ring may hold as many as one layer's slots.
+    const saved = (4 * (1536 - 384) - 384) * 2048;
+    expect(stats.gpuBytes).toBeLessThan(JSON.parse(whole.out).stats.gpuBytes - saved + 200_000);
+    const { parts, bytes, slots } = JSON.parse(info.out);
+    expect(slots).toEqual(stats.slots);
+    expect(parts.slabs).toBe(4 * 384 * 2048);
+    expect(bytes).toBeLessThan(stats.gpuBytes);
   });
 
   it.each([
