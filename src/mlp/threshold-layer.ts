@@ -251,7 +251,7 @@ export class ThresholdLayer {
         : new RowOp(this.memory, {
             table: arriving ? upArriving : undefined,
             rows: up,
-            pool: arriving ? pool.field('up') : undefined,
+            pool: arriving ? pool?.field('up') : undefined,
             // Segments come with what is fused.
             mode: mode as RowsMode,
             bias,
@@ -265,7 +265,7 @@ export class ThresholdLayer {
           }),
       down: new DownOp(this.memory, {
         rows: packed('down') as StoredRows,
-        pool: arriving ? pool.field('down') : undefined,
+        pool: arriving ? pool?.field('down') : undefined,
         mode,
         segment: active?.segment,
         columns: hidden,
