@@ -41,7 +41,8 @@ export {
   type StepPiece,
   type StepRecorder,
 } from './slab/resident-slab.js';
-export { Slab, type SlabOptions, type UpdateOptions } from './slab/slab.js';
+export { Slab } from './slab/slab.js';
+export type { SlabOptions, UpdateOptions } from './slab/slab-options.js';
 export type { UpdateStats } from './slab/update-stats.js';
 export type { SlabDtype } from './slab/slab-fields.js';
 export { UploadRing, type UploadRingOptions } from './slab/upload-ring.js';

@@ -1,6 +1,7 @@
 import { finished } from '../../src/gpu/readback.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
-import { Slab, type UpdateOptions } from '../../src/slab/slab.js';
+import { Slab } from '../../src/slab/slab.js';
+import type { UpdateOptions } from '../../src/slab/slab-options.js';
 import { isLimit } from '../lib/arms.js';
 import { Ceilings } from '../../src/tune/ceilings.js';
 import { hostBytes, memoryShortage, weights } from '../lib/layers.js';

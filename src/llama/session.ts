@@ -1,4 +1,4 @@
-import { NonFiniteError, OptionError, RowError, ShapeError } from '../errors.js';
+import { NonFiniteError, OptionError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
 import { Readback } from '../gpu/readback.js';
 import { Bitmask } from '../mask/index.js';
@@ -17,6 +17,7 @@ import { Prefill } from './prefill.js';
 import { ResidentLayers } from './resident.js';
 import { Sampler } from './sample.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
+import { checkTokenIds } from './token-ids.js';
 import { type Followed, WholeTokens } from './whole-tokens.js';
 
 export interface SessionOptions {
@@ -435,23 +436,7 @@ export class LlamaSession {
   }
 
   private checkIds(ids: ArrayLike<number>): void {
-    const { vocabSize } = this.weights.config;
-    const { context } = this.weights;
-    if (ids.length === 0) throw new ShapeError('there are no tokens to feed.');
-    if (this.at + ids.length > context) {
-      throw new ShapeError(
-        `${ids.length} more tokens after ${this.at} do not fit the context of ${context}; use a shorter prompt.`,
-        { tokens: ids.length, position: this.at, context },
-      );
-    }
-    for (let i = 0; i < ids.length; i++) {
-      if (!Number.isInteger(ids[i]) || ids[i] < 0 || ids[i] >= vocabSize) {
-        throw new RowError(`token ${i} is ${ids[i]}; ids are integers from 0 to ${vocabSize - 1}.`, {
-          id: ids[i],
-          i,
-        });
-      }
-    }
+    checkTokenIds(ids, this.at, this.weights);
   }
 }
 

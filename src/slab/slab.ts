@@ -3,7 +3,6 @@ import { BufferGroup, checkBindingSize, roundUp } from '../gpu/buffers.js';
 import type { Region } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import {
-  type HybridOptions,
   hybridPlan,
   MOVE_FROM_SLAB,
   type Plan,
@@ -17,44 +16,16 @@ import { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool, ReadOptions } from '../pool/pool.js';
 import { settings } from '../settings.js';
 import { SlabCopier, type SlabField } from './copier.js';
-import { type SlabDtype, slabFields } from './slab-fields.js';
+import { slabFields } from './slab-fields.js';
+import type { SlabOptions, UpdateOptions } from './slab-options.js';
 import { StagedCopier, type StagedMoves, stageMoves } from './staged-copier.js';
 import { measuredTau } from './tau.js';
 import { describe, moves, type UpdateStats } from './update-stats.js';
 import { UploadRing } from './upload-ring.js';
-import type { CopyTuning } from './variants.js';
 import { type ActiveDownView, type SlabView, viewOf } from './view.js';
-
-export interface SlabOptions extends CopyTuning {
-  /** C, the slots. Default: all rows of the pool. */
-  capacity?: number;
-  /**
-   * What rows are converted to as they are copied, for all fields or by name. A field that is not named, or that the
-   * pool stores as this already, is copied as it is. Narrowing to f16 rounds to one of the two nearest halves, and what
-   * exceeds f16 (65,504) has no defined value there.
-   */
-  dtype?: SlabDtype | Readonly<Record<string, SlabDtype>>;
-  /** How many updates may be encoded before one submit. Default 4. */
-  pendingUpdates?: number;
-  /** Where the slab is. Needed when the pool is not on a device. */
-  device?: GPUDevice;
-  /**
-   * Staging memory for rows of a pool that is not on the device; slabs may share one. Default: its own, 4 MiB or what
-   * the whole slab needs, if that is less.
-   */
-  ring?: UploadRing;
-  label?: string;
-}
 
 /** The least a slab's own ring has, unless all of the slab is smaller. */
 const OWN_RING_BYTES = 4 << 20;
-
-export interface UpdateOptions extends HybridOptions {
-  /** `paired` (the default) follows the hybrid rule; `repack` gathers every active row again. */
-  strategy?: 'paired' | 'repack';
-  /** For `repack`: the id list is sent (`ids`, default) or made on the device from the mask (`mask`). */
-  repackBy?: 'ids' | 'mask';
-}
 
 /**
  * C slots on the device that hold the active rows of a pool, packed in slots [0, m), one contiguous buffer a field.
