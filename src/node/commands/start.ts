@@ -122,7 +122,7 @@ function printTable(rows: readonly Row[]): void {
       stats.writesShare === null ? '–' : stats.writesShare.toFixed(2),
       kib(stats.copiedBytesPerToken),
       kib(stats.weightBytesPerToken),
-      stats.readbacksPerToken.toFixed(0),
+      stats.readbacksPerToken.toFixed(stats.readbacksPerToken < 1 ? 2 : 0),
       (stats.gpuBytes / 1e6).toFixed(1),
       sameTokens(row, rows[0]) ? 'yes' : 'NO',
     ]);
