@@ -120,9 +120,6 @@ describeAdapters('autotune', (ctx) => {
     const result = await autotune(ctx.device, [{ ...shape, batched: false }], { ...quick, budgetMs: 0 });
     expect(result.notes.length).toBeGreaterThan(0);
     expect(result.notes.join()).toMatch(/down 36x90 f32: no time/);
-    // No more than the default and one other of each kernel were looked at (where they tell enough there is an entry).
-    for (const kernel of new Set(result.entries.map((entry) => entry.kernel)))
-      expect(result.notes.join(), kernel).toMatch(new RegExp(`${kernel} .*no time`));
     setTuning(ctx.device, null);
   });
 
