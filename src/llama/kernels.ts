@@ -8,6 +8,7 @@ import rowParams from '../../shaders/lib/row_params.wgsl';
 import nextTokenCode from '../../shaders/next_token.wgsl';
 import rmsNormCode from '../../shaders/rms_norm.wgsl';
 import ropeCode from '../../shaders/rope.wgsl';
+import sampleTokenCode from '../../shaders/sample_token.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import type { Traits } from '../gpu/traits.js';
 import { dtype, quads } from '../mlp/kernels.js';
@@ -39,6 +40,18 @@ export const NO_TOKEN = 0xffffffff;
 /** One workgroup reads all logits: as wide as WebGPU promises, but on a software adapter, where barriers cost most. */
 export const nextTokenConstants = ({ software, subgroup }: Traits): Record<string, number> => ({
   WORKGROUP: software ? Math.max(4, subgroup) : 256,
+});
+
+export const sampleToken: KernelTable = {
+  name: 'sample_token',
+  code: sampleTokenCode,
+  slots: {},
+  constants: { WORKGROUP: 128 },
+};
+
+/** As of `next_token`; on other adapters each lane adds up what all lanes found, so there are fewer. */
+export const sampleTokenConstants = ({ software, subgroup }: Traits): Record<string, number> => ({
+  WORKGROUP: software ? Math.max(4, subgroup) : 128,
 });
 
 export const rope: KernelTable = { name: 'rope', code: ropeCode, slots: {}, constants: { WORKGROUP: 64 } };

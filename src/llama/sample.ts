@@ -1,5 +1,6 @@
 /** Choosing the next token from logits: greedy, or temperature with top-k and nucleus, from a seed. */
 import { NonFiniteError, OptionError, ShapeError } from '../errors.js';
+import { type Fall, fallOf, partOf, weightOf } from './token-weights.js';
 
 export interface SamplerOptions {
   /** Divides the logits. 0 (the default) is greedy: the largest logit, the lowest id among equals. */
@@ -15,7 +16,7 @@ export interface SamplerOptions {
 /**
  * sfc32, a small fast generator with 128 bits of state (Chris Doty-Humphrey, PractRand, public domain), seeded by
  * SplitMix32. The seed's low and high words enter one after the other: folded into one word, seeds would collide.
- * Returns uniform doubles in [0, 1) with 32 random bits.
+ * Returns u32 words.
  */
 function generator(seed: number): () => number {
   let state = seed | 0;
@@ -37,18 +38,24 @@ function generator(seed: number): () => number {
     a = b ^ (b >>> 9);
     b = (c + (c << 3)) | 0;
     c = (((c << 21) | (c >>> 11)) + sum) | 0;
-    return (sum >>> 0) / 2 ** 32;
+    return sum >>> 0;
   };
   for (let i = 0; i < 12; i++) next();
   return next;
 }
 
-/** Picks tokens; holds the random state and scratch memory, so use one per sequence. */
+/**
+ * Picks tokens; holds the random state and scratch memory, so use one per sequence. A token takes one random word, and
+ * `pick` finds the token that the device finds for the same logits and word (shaders/sample_token.wgsl).
+ */
 export class Sampler {
-  readonly #temperature: number;
-  readonly #topK: number;
-  readonly #topP: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
   readonly #random: () => number;
+  readonly #fall: Fall;
+  /** Words that were looked at and not taken yet. */
+  readonly #ahead: number[] = [];
   #scratch = new Float32Array(0);
 
   /** @throws OptionError for a value outside its range. */
@@ -65,15 +72,28 @@ export class Sampler {
     check(Number.isSafeInteger(topK) && topK >= 0, 'topK', topK, 'a whole number of 0 or more');
     check(Number.isFinite(topP) && topP > 0 && topP <= 1, 'topP', topP, 'above 0 and at most 1');
     check(Number.isSafeInteger(seed), 'seed', seed, 'a safe integer');
-    this.#temperature = temperature;
-    this.#topK = topK;
-    this.#topP = topP;
+    this.temperature = temperature;
+    this.topK = topK;
+    this.topP = topP;
+    this.#fall = fallOf(temperature);
     this.#random = generator(seed);
   }
 
-  /** Always the likeliest token: what `LlamaSession.greedy` picks as well. */
+  /** Always the likeliest token: no random number is drawn. */
   get greedy(): boolean {
-    return this.#temperature === 0;
+    return this.temperature === 0;
+  }
+
+  /** The random words, u32, of the next `count` tokens; `take` says how many of them were made. None if greedy. */
+  ahead(count: number): Uint32Array<ArrayBuffer> {
+    if (this.greedy) return new Uint32Array(0);
+    while (this.#ahead.length < count) this.#ahead.push(this.#random());
+    return Uint32Array.from(this.#ahead.slice(0, count));
+  }
+
+  /** Passes over the random words of `count` tokens that were made from what `ahead` gave. */
+  take(count: number): void {
+    this.#ahead.splice(0, count);
   }
 
   /**
@@ -82,32 +102,34 @@ export class Sampler {
    * @throws NonFiniteError for NaN, +Infinity, or when every logit is -Infinity. No random number is drawn then.
    */
   pick(logits: Float32Array): number {
+    const token = this.pickBy(logits, this.ahead(1)[0]);
+    this.take(1);
+    return token;
+  }
+
+  /** As `pick`, by one of the words that `ahead` gave; takes none. */
+  pickBy(logits: Float32Array, word: number): number {
     const best = argmax(logits);
-    if (this.#temperature === 0) return best;
-    const max = logits[best];
-    let ids = this.#topK > 0 && this.#topK < logits.length ? this.#largest(logits, this.#topK) : null;
+    if (this.greedy) return best;
+    const largest = logits[best];
+    let ids = this.topK > 0 && this.topK < logits.length ? this.#largest(logits, this.topK) : null;
+    const weigh = (id: number) => weightOf(logits[id], largest, this.#fall);
     const n = ids?.length ?? logits.length;
-    const weight = (id: number) => Math.exp((logits[id] - max) / this.#temperature);
     let total = 0;
-    for (let i = 0; i < n; i++) total += weight(ids ? ids[i] : i);
-    if (this.#topP < 1) {
-      ids = nucleus(ids, n, weight, total, this.#topP);
+    for (let i = 0; i < n; i++) total += weigh(ids ? ids[i] : i);
+    const part = shareWord(this.topP);
+    if (part > 0) {
+      ids = nucleus(logits, ids, weigh, total, Math.max(1, partOf(total, part)));
       total = 0;
-      for (const id of ids) total += weight(id);
+      for (const id of ids) total += weigh(id);
     }
-    const target = this.#random() * total;
-    const count = ids?.length ?? n;
-    let sum = 0;
-    let last = best;
-    for (let i = 0; i < count; i++) {
-      const id = ids ? ids[i] : i;
-      const w = weight(id);
-      if (w === 0) continue;
-      sum += w;
-      last = id;
-      if (sum > target) break;
+    const target = partOf(total, word);
+    let id = 0;
+    for (let i = 0, sum = 0; sum <= target; i++) {
+      id = ids ? ids[i] : i;
+      sum += weigh(id);
     }
-    return last;
+    return id;
   }
 
   /** Ids of the k largest logits, ascending; of those equal to the smallest kept one, the lowest ids. */
@@ -166,28 +188,34 @@ function kthLargest(values: Float32Array, k: number): number {
   return values[target];
 }
 
+/** topP in units of 2^-32, as the device has it; 0 where it keeps all. */
+export function shareWord(topP: number): number {
+  const word = Math.max(1, Math.round(topP * 2 ** 32));
+  return word < 2 ** 32 ? word : 0;
+}
+
 /**
- * The nucleus (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"): most likely tokens first, until
- * their share of `total` reaches topP. All tokens below (1 - topP) · total / n together weigh less than what may be
- * left out, so only the others, usually few, need sorting.
+ * The nucleus (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"): the largest logits first, of equals
+ * the lowest ids, until their weights reach `goal`. Tokens that weigh less than (total - goal) / n are together less than
+ * what may be left out, so only the others, usually few, need sorting. @returns ids, ascending.
  */
 function nucleus(
+  logits: Float32Array,
   ids: Uint32Array | null,
-  n: number,
-  weight: (id: number) => number,
+  weigh: (id: number) => number,
   total: number,
-  topP: number,
+  goal: number,
 ): Uint32Array {
-  const cut = ((1 - topP) * total) / n;
-  const candidates: { id: number; w: number }[] = [];
+  const n = ids?.length ?? logits.length;
+  const cut = Math.floor((total - goal) / n);
+  const candidates: number[] = [];
   for (let i = 0; i < n; i++) {
     const id = ids ? ids[i] : i;
-    const w = weight(id);
-    if (w >= cut) candidates.push({ id, w });
+    if (weigh(id) >= cut) candidates.push(id);
   }
-  candidates.sort((a, b) => b.w - a.w || a.id - b.id);
+  candidates.sort((a, b) => logits[b] - logits[a] || a - b);
   let sum = 0;
   let kept = 0;
-  while (kept < candidates.length && sum < topP * total) sum += candidates[kept++].w;
-  return Uint32Array.from(candidates.slice(0, kept), (candidate) => candidate.id);
+  while (sum < goal) sum += weigh(candidates[kept++]);
+  return Uint32Array.from(candidates.slice(0, kept)).sort();
 }
