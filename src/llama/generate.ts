@@ -17,7 +17,7 @@ export interface GenerateOptions {
   /** Called with each token as it comes. */
   onToken?: (id: number) => void;
   onPrefill?: (done: number, total: number) => void;
-  /** Stops after the current token, or (greedy) the current run of tokens. */
+  /** Stops after the current run of tokens. */
   signal?: AbortSignal;
 }
 
@@ -78,7 +78,7 @@ export async function generate(
   const prefilled = performance.now();
   const tokens: number[] = [];
   const steps: StepStats[] = [];
-  const decode = sampler.greedy ? runs(session) : singly(session, sampler);
+  const decode = runs(session, sampler);
   let stoppedBy: GenerateStats['stoppedBy'] = 'length';
   let made = [sampler.pick(logits)];
   const firstAt = performance.now();
@@ -102,7 +102,10 @@ export async function generate(
   }
   // What a run made beyond the end was not asked for.
   const asked = Math.max(0, tokens.length - (stoppedBy === 'end' ? 0 : 1));
-  if (fed > asked) session.reset(session.position - (fed - asked));
+  if (fed > asked) {
+    session.reset(session.position - (fed - asked));
+    sampler.giveBack(fed - asked);
+  }
   const decodeSeconds = (performance.now() - firstAt) / 1000;
   const seconds = (prefilled - started) / 1000;
   return {
@@ -123,20 +126,16 @@ export async function generate(
 /** A way to go on after a token: up to `most` tokens that follow it, and what each step did. */
 type Decode = (id: number, most: number) => Promise<{ tokens: number[]; steps: StepStats[] }>;
 
-function singly(session: LlamaSession, sampler: Sampler): Decode {
-  return async (id) => ({ tokens: [sampler.pick(await session.next(id))], steps: [session.lastStep] });
-}
-
 /** A run of tokens may keep the reader waiting this long, in milliseconds. */
 const RUN_MS = 100;
 
 /** Runs that begin short and grow, as long as text still comes in at a steady pace. */
-function runs(session: LlamaSession): Decode {
+function runs(session: LlamaSession, sampler: Sampler): Decode {
   let length = 1;
   return async (id, most) => {
     const count = Math.min(length, most);
     const started = performance.now();
-    const made = await session.greedy(id, count);
+    const made = await session.follow(id, count, sampler);
     const each = (performance.now() - started) / count;
     length = Math.max(1, Math.min(2 * length, MOST_TOKENS, Math.floor(RUN_MS / each)));
     return made;

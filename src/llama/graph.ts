@@ -20,6 +20,7 @@ import {
   rmsNorm,
   rope,
 } from './kernels.js';
+import { type Draws, TokenDrawer } from './token-drawer.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
 
 /** Keys and values of every layer: [context, kv heads, head dim padded to a multiple of 4] f32 each. */
@@ -84,6 +85,7 @@ export class LlamaGraph {
   private logitsBuffer?: GPUBuffer;
   private madeBuffer?: GPUBuffer;
   private follower?: SmallOp;
+  private drawerMade?: TokenDrawer;
   private readonly logitRows: number;
 
   constructor(
@@ -281,8 +283,20 @@ export class LlamaGraph {
     this.runHead(pass, this.normedHead, 1);
   }
 
-  /** The likeliest token by `logits` becomes the next step's, and is noted in `made`. A single token only. */
-  encodeNextToken(pass: GPUComputePassEncoder): void {
+  /** How the tokens are drawn that `encodeNextToken` makes `drawn`, from what is submitted next on. */
+  setDraws(draws: Draws): void {
+    this.drawer.set(draws);
+  }
+
+  /**
+   * A token by `logits` becomes the next step's, and is noted in `made`: the likeliest, or one `drawn` as `setDraws` said.
+   * A single token only.
+   */
+  encodeNextToken(pass: GPUComputePassEncoder, drawn = false): void {
+    if (drawn) {
+      this.drawer.encode(pass);
+      return;
+    }
     this.follower ??= this.small(
       nextToken,
       {
@@ -296,6 +310,12 @@ export class LlamaGraph {
       { constants: nextTokenConstants(traitsOf(this.memory.device)) },
     );
     run(pass, this.follower, 1);
+  }
+
+  private get drawer(): TokenDrawer {
+    const { step: next, logits, tokens, made } = this;
+    this.drawerMade ??= new TokenDrawer(this.memory, this.vocab, MOST_TOKENS, { next, logits, tokens, made });
+    return this.drawerMade;
   }
 
   private next(weight: GPUBuffer): NextNorm | undefined {

@@ -56,6 +56,8 @@ export class Sampler {
   readonly #fall: Fall;
   /** Words that were looked at and not taken yet. */
   readonly #ahead: number[] = [];
+  /** Those that were taken last. */
+  #taken: number[] = [];
   #scratch = new Float32Array(0);
 
   /** @throws OptionError for a value outside its range. */
@@ -93,7 +95,12 @@ export class Sampler {
 
   /** Passes over the random words of `count` tokens that were made from what `ahead` gave. */
   take(count: number): void {
-    this.#ahead.splice(0, count);
+    this.#taken = this.#ahead.splice(0, count);
+  }
+
+  /** Takes back the last `count` words of the last `take`: their tokens were not wanted after all. */
+  giveBack(count: number): void {
+    this.#ahead.unshift(...this.#taken.splice(this.#taken.length - count));
   }
 
   /**

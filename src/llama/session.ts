@@ -1,7 +1,7 @@
 import { NonFiniteError, OptionError, ShapeError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
 import { Readback } from '../gpu/readback.js';
-import { Bitmask } from '../mask/index.js';
+import type { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
@@ -11,6 +11,7 @@ import type { UpdateStats } from '../slab/update-stats.js';
 import { AutoLayers } from './auto-layers.js';
 import { BudgetedLayers, budgetedStrategy, type SessionResidency } from './budgeted-layers.js';
 import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
+import { encodeHostPlanned } from './host-planned.js';
 import { headQuads, NO_TOKEN } from './kernels.js';
 import { checkMode, type Mode } from './mode.js';
 import { Prefill } from './prefill.js';
@@ -18,6 +19,7 @@ import { ResidentLayers } from './resident.js';
 import { Sampler } from './sample.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
 import { checkTokenIds } from './token-ids.js';
+import type { Draws } from './token-drawer.js';
 import { type Followed, WholeTokens } from './whole-tokens.js';
 
 export interface SessionOptions {
@@ -246,10 +248,11 @@ export class LlamaSession {
     }
     const logitBytes = this.weights.config.vocabSize * 4;
     const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
+    const strategy = this.strategy === 'repack' ? 'repack' : 'paired';
     this.decode.setTokens([id], this.at);
     const encoder = await (this.budgeted
       ? this.budgeted.encodeToken(this.decode, this.readback, stats, this)
-      : this.encodeByMask(stats));
+      : encodeHostPlanned(this.decode, this.slabs, strategy, this.readback, stats, this));
     this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, logitBytes);
     this.device.queue.submit([encoder.finish()]);
     const logits = new Float32Array(await this.readback.read(logitBytes));
@@ -259,42 +262,56 @@ export class LlamaSession {
   }
 
   /**
-   * Feeds `id`, then `count - 1` times the likeliest token (the lowest id among equals) after what was fed. Unless
-   * each mask is needed on the CPU (repack, and paired planned there), the tokens never leave the device until all are made: one
-   * submit and one readback.
-   * @returns the `count` tokens that were the likeliest; the last of them is not fed yet. `steps`: what each step did.
+   * Feeds `id`, then `count - 1` times the token that the sampler picks after what was fed; by default the likeliest, of
+   * equals the lowest id. Unless each mask is needed on the CPU (under a budget, repack, and paired planned there), the
+   * tokens never leave the device until all are made: one submit and one readback.
+   * @returns the `count` tokens that were picked; the last of them is not fed yet. `steps`: what each step did.
    * @throws OptionError for a count outside 1 to MOST_TOKENS, ShapeError when they do not fit the context, RowError for
-   * an unknown id, all before any work; NonFiniteError when logits are not finite.
+   * an unknown id, all before any work; NonFiniteError when logits are not finite; what `next` throws. Whatever is thrown,
+   * session and sampler stand where they stood, and the same run can be tried again.
    */
-  async greedy(id: number, count: number): Promise<Followed> {
+  async follow(id: number, count: number, sampler = new Sampler()): Promise<Followed> {
     if (!Number.isInteger(count) || count < 1 || count > MOST_TOKENS)
       throw new OptionError(`count must be an integer from 1 to ${MOST_TOKENS}; it is ${count}.`, { count });
     this.checkIds(new Array<number>(count).fill(id));
     const started = this.at;
-    const made = this.waits ? await this.greedyByMask(id, count) : await this.greedyOnDevice(id, count);
-    const bad = made.tokens.indexOf(NO_TOKEN);
-    if (bad >= 0) {
+    const words = sampler.ahead(count);
+    try {
+      const made = this.waits
+        ? await this.followByMask(id, count, (logits, i) => sampler.pickBy(logits, words[i]))
+        : await this.followOnDevice(id, count, sampler.greedy ? undefined : { sampler, words });
+      sampler.take(count);
+      return made;
+    } catch (error) {
       this.at = started;
-      throw new NonFiniteError(`the logits after token ${started + bad} are not finite.`, {
-        position: started + bad,
-      });
+      throw error;
     }
-    return made;
   }
 
-  private async greedyByMask(id: number, count: number): Promise<Followed> {
-    const sampler = new Sampler();
+  /** `follow` to the likeliest tokens. */
+  greedy(id: number, count: number): Promise<Followed> {
+    return this.follow(id, count);
+  }
+
+  private async followByMask(
+    id: number,
+    count: number,
+    pick: (logits: Float32Array, i: number) => number,
+  ): Promise<Followed> {
     const tokens: number[] = [];
     const steps: StepStats[] = [];
     for (let i = 0; i < count; i++) {
-      tokens.push(sampler.pick(await this.next(i === 0 ? id : tokens[i - 1])));
+      tokens.push(pick(await this.next(i === 0 ? id : tokens[i - 1]), i));
       steps.push(this.lastStep);
     }
     return { tokens, steps };
   }
 
-  private async greedyOnDevice(id: number, count: number): Promise<Followed> {
-    const made = await this.whole.follow(id, this.at, count);
+  private async followOnDevice(id: number, count: number, draws?: Draws): Promise<Followed> {
+    const made = await this.whole.follow(id, this.at, count, draws);
+    const position = this.at + made.tokens.indexOf(NO_TOKEN);
+    if (position >= this.at)
+      throw new NonFiniteError(`the logits after token ${position} are not finite.`, { position });
     this.at += count;
     this.lastStep = made.steps[count - 1];
     if (this.strategy === 'auto') this.auto.counted(meanActive(made.steps), count);
@@ -384,44 +401,6 @@ export class LlamaSession {
   private beginDecode(encoder: GPUCommandEncoder): GPUComputePassEncoder {
     const pass = encoder.beginComputePass({ label: 'pairslab decode' });
     return this.tap ? this.tap(pass) : pass;
-  }
-
-  /** Repack, and paired planned on the host: each layer's mask comes to the CPU, which plans what its slab must write. */
-  private async encodeByMask(stats: StepStats): Promise<GPUCommandEncoder> {
-    const graph = this.decode;
-    const { device } = this;
-    const strategy = this.strategy === 'repack' ? 'repack' : 'paired';
-    const run = graph.layerRun(1);
-    stats.active = [];
-    let encoder = device.createCommandEncoder({ label: 'pairslab decode' });
-    let pass = this.beginDecode(encoder);
-    graph.encodeEmbed(pass, 1);
-    for (let l = 0; l < graph.layers.length; l++) {
-      const { mlp } = graph.layers[l];
-      graph.encodeAttention(pass, l, 1);
-      mlp.encodeGate(pass, run);
-      const mask = mlp.encodeMask(pass, run.step);
-      pass.end();
-      const bytes = Math.ceil(mlp.rows / 32) * 4;
-      this.readback.encodeCopy(encoder, mask, 0, 0, bytes);
-      device.queue.submit([encoder.finish()]);
-      stats.submits++;
-      const active = Bitmask.fromWords(new Uint32Array(await this.readback.read(bytes)), mlp.rows);
-      stats.readbacks++;
-      this.onMask?.(l, active);
-      const slab = this.slabs[l];
-      slab.submitted();
-      encoder = device.createCommandEncoder({ label: 'pairslab decode' });
-      pass = this.beginDecode(encoder);
-      const update = slab.encodeUpdate(pass, active, { strategy });
-      stats.updates.push(update);
-      stats.active.push(slab.active);
-      mlp.encodePacked(pass, run);
-    }
-    graph.encodeFinalNorm(pass, 1);
-    graph.encodeHead(pass, 1);
-    pass.end();
-    return encoder;
   }
 
   /** Whether masks must come to the CPU before a layer's rows can be reached. */

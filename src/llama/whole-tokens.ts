@@ -3,6 +3,7 @@ import { type LlamaGraph, MOST_TOKENS } from './graph.js';
 import { NO_TOKEN } from './kernels.js';
 import type { ResidentLayers } from './resident.js';
 import type { StepStats } from './session.js';
+import type { Draws } from './token-drawer.js';
 
 /** How whole tokens reach their rows. */
 export interface TokenWays {
@@ -15,7 +16,7 @@ export interface TokenWays {
   begin(encoder: GPUCommandEncoder): GPUComputePassEncoder;
 }
 
-/** Tokens that were likeliest one after the other, and what each step did. */
+/** Tokens that followed one on the other, and what each step did. */
 export interface Followed {
   tokens: number[];
   steps: StepStats[];
@@ -49,19 +50,24 @@ export class WholeTokens {
     return { logits, step: again(step, first.step) };
   }
 
-  /** Feeds `id` at `position`, then `count - 1` times the likeliest token; tokens from the first NO_TOKEN on mean nothing. */
-  async follow(id: number, position: number, count: number): Promise<Followed> {
-    const made = await this.followBy(id, position, count, this.ways.resident);
+  /**
+   * Feeds `id` at `position`, then `count - 1` times the token after it: the likeliest, or what is drawn by `draws`, which
+   * has `count` words. Tokens from the first NO_TOKEN on mean nothing.
+   */
+  async follow(id: number, position: number, count: number, draws?: Draws): Promise<Followed> {
+    const made = await this.followBy(id, position, count, draws, this.ways.resident);
     const { tokens, steps } = made;
     const good = steps.findIndex(({ redone }) => redone);
     if (good < 0 || tokens.slice(0, good).includes(NO_TOKEN)) return made;
     this.ways.resident?.forgive();
-    const safe = await this.followBy(good === 0 ? id : tokens[good - 1], position + good, 1);
+    const from = (first: number): Draws | undefined =>
+      draws && { sampler: draws.sampler, words: draws.words.slice(first) };
+    const safe = await this.followBy(good === 0 ? id : tokens[good - 1], position + good, 1, from(good));
     const left = count - good - 1;
     const rest =
       left === 0 || safe.tokens[0] === NO_TOKEN
         ? { tokens: new Array<number>(left).fill(NO_TOKEN), steps: steps.slice(good + 1) }
-        : await this.follow(safe.tokens[0], position + good + 1, left);
+        : await this.follow(safe.tokens[0], position + good + 1, left, from(good + 1));
     return {
       tokens: [...tokens.slice(0, good), ...safe.tokens, ...rest.tokens],
       steps: [...steps.slice(0, good), again(safe.steps[0], steps[good]), ...rest.steps],
@@ -73,7 +79,7 @@ export class WholeTokens {
     const bytes = graph.vocab * 4;
     graph.setTokens([id], position);
     const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
-    this.encode(encoder, false, resident);
+    this.encode(encoder, resident);
     readback.encodeCopy(encoder, graph.logits, 0, 0, bytes);
     const words = this.encodeCounts(encoder, bytes, resident);
     this.device.queue.submit([encoder.finish()]);
@@ -87,14 +93,16 @@ export class WholeTokens {
     id: number,
     position: number,
     count: number,
+    draws?: Draws,
     resident?: ResidentLayers,
   ): Promise<Followed> {
     const { graph, readback } = this;
     graph.setTokens([id], position);
+    if (draws) graph.setDraws(draws);
     const encoder = this.device.createCommandEncoder({ label: 'pairslab decode' });
     let words = 0;
     for (let i = 0; i < count; i++) {
-      this.encode(encoder, true, resident);
+      this.encode(encoder, resident, (pass) => graph.encodeNextToken(pass, draws !== undefined));
       words += this.encodeCounts(encoder, (MOST_TOKENS + words) * 4, resident);
     }
     readback.encodeCopy(encoder, graph.made, 0, 0, MOST_TOKENS * 4);
@@ -108,8 +116,12 @@ export class WholeTokens {
     return { tokens: [...new Uint32Array(read, 0, count)], steps };
   }
 
-  /** A token in one pass. `follow`: the likeliest token after it becomes the one that the next pass is for. */
-  private encode(encoder: GPUCommandEncoder, follow: boolean, resident?: ResidentLayers): void {
+  /** A token in one pass, and in it what comes after its logits. */
+  private encode(
+    encoder: GPUCommandEncoder,
+    resident?: ResidentLayers,
+    after: (pass: GPUComputePassEncoder) => void = () => {},
+  ): void {
     const { graph } = this;
     const pass = this.ways.begin(encoder);
     const run = graph.layerRun(1);
@@ -122,7 +134,7 @@ export class WholeTokens {
     });
     graph.encodeFinalNorm(pass, 1);
     graph.encodeHead(pass, 1);
-    if (follow) graph.encodeNextToken(pass);
+    after(pass);
     pass.end();
   }
 
