@@ -24,7 +24,6 @@ const SUITES = [
   'memory',
   'e2e',
   'beyond',
-  'resident',
   'peers',
 ];
 /** Run only when named, or with --full: it installs packages. */

@@ -4,9 +4,10 @@
 // Nothing is sorted. The tokens that top k or top p leave are a beginning of the order by (logit falling, id rising): the
 // logit where it ends is searched for between the highest and the lowest, four parts at a time, by what the tokens above
 // three logits in between add up to: 1 each for top k, their weights for top p. Each lane keeps a list of the tokens of
-// its share of ids that may be left, and strikes out what has fallen below. What is left is summed by id, and the token
-// where a random share of the sum lies is taken. Weights are whole numbers (src/llama/token-weights.ts), their sums of 64
-// bits exact. One workgroup.
+// its share of ids that may be left, and strikes out what has fallen below. Few come into it: for top k those above a
+// logit that as many blocks of tokens reach, for top p those too heavy to be all left out. What is left is summed by id,
+// and the token where a random share of the sum lies is taken. Weights are whole numbers (src/llama/token-weights.ts),
+// their sums of 64 bits exact. One workgroup.
 struct Params {
   vocab: u32,
   top_k: u32, // 0: all
@@ -23,6 +24,7 @@ const NONE = 0xffffffffu;
 // Keys: u32 in the order of the f32 they stand for. Finite ones lie between these.
 const BELOW_FINITE = 0x007fffffu; // of -infinity
 const ABOVE_FINITE = 0xff800000u; // of +infinity
+const BLOCKS = 32u; // of a lane, at most
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> left: array<u32>; // [vocab]: ids, lane by lane
 @group(0) @binding(2) var<storage, read_write> next: Next;
@@ -33,6 +35,7 @@ const ABOVE_FINITE = 0xff800000u; // of +infinity
 @group(0) @binding(7) var<storage, read> powers: array<u32>; // [257]: 2^31 · 2^(-i / 256)
 var<workgroup> highest: atomic<u32>;
 var<workgroup> lowest: atomic<u32>;
+var<workgroup> lowest_best: atomic<u32>;
 var<workgroup> spoilt: atomic<u32>;
 var<workgroup> shared_key: u32;
 var<workgroup> shared_flag: u32;
@@ -60,6 +63,9 @@ fn times(a: u32, b: u32) -> vec2<u32> {
 fn part_of(total: vec2<u32>, part: u32) -> vec2<u32> {
   return plus(times(total.y, part), vec2<u32>(times(total.x, part).y, 0u));
 }
+
+// A number of 64 bits, `by` bits lower; 0 < by < 32. All bits above the lowest 32 must be gone then.
+fn shifted(a: vec2<u32>, by: u32) -> u32 { return (a.x >> by) | (a.y << (32u - by)); }
 
 fn key_of(bits: u32) -> u32 {
   let one_zero = select(bits, 0u, bits == 0x80000000u);
@@ -204,6 +210,39 @@ fn weights_of(begin: u32, count: u32, half_highest: f32) -> vec2<u32> {
   return sum;
 }
 
+// The weight that is left after top p.
+fn top_p_of(total: vec2<u32>) -> vec2<u32> {
+  let goal = part_of(total, params.top_p);
+  // The likeliest stays whatever its share.
+  return vec2<u32>(max(goal.x, u32(goal.y == 0u)), goal.y);
+}
+
+// Lists the token of the highest logit of each block of this lane's: as many tokens have keys from the k-th highest of
+// theirs on.
+fn best_of_blocks(local: u32, begin: u32, end: u32) -> Listed {
+  let size = (end - begin + BLOCKS - 1u) / BLOCKS;
+  var list = Listed(0u, 0u);
+  var least = NONE;
+  for (var first = begin; first < end; first += size) {
+    var best = first;
+    var most = 0u;
+    for (var i = first; i < min(end, first + size); i++) {
+      let key = key_of(logits[i]);
+      if (key > most) {
+        most = key;
+        best = i;
+      }
+    }
+    left[begin + list.count] = best;
+    list.count++;
+    least = min(least, most);
+  }
+  atomicMin(&lowest_best, least);
+  workgroupBarrier();
+  list.low = atomicLoad(&lowest_best);
+  return list;
+}
+
 fn note(token: u32) {
   made[next.made] = token;
   tokens[0] = token;
@@ -217,6 +256,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
   if (local == 0u) {
     atomicStore(&highest, 0u);
     atomicStore(&lowest, NONE);
+    atomicStore(&lowest_best, NONE);
     atomicStore(&spoilt, u32(tokens[0] == NONE));
   }
   workgroupBarrier();
@@ -242,21 +282,43 @@ fn main(@builtin(local_invocation_index) local: u32) {
   }
   let half_highest = 0.5 * value_of(high);
 
-  // The tokens of this lane that have any weight.
   let share = (params.vocab + WORKGROUP - 1u) / WORKGROUP;
   let begin = min(params.vocab, local * share);
   let end = min(params.vocab, begin + share);
   var list = Listed(0u, 0u);
-  var least = high;
   var mine = vec2<u32>(0u);
+  // What is needed of a token to be listed: any weight, and more where that is known to leave out none that stays.
+  var from_key = BELOW_FINITE + 1u;
+  var from_weight = 1u;
+  var goal = vec2<u32>(0u); // of top p
+  if (params.top_k != 0u) {
+    list = best_of_blocks(local, begin, end);
+    let blocks = total_of(local, vec2<u32>(list.count, 0u)).all;
+    list = narrow(local, begin, list, high, blocks, vec2<u32>(params.top_k, 0u), false);
+    if (blocks.x >= params.top_k) { from_key = list.low; }
+  } else if (params.top_p != 0u) {
+    for (var i = begin; i < end; i++) {
+      mine = plus(mine, vec2<u32>(weight_of(key_of(logits[i]), half_highest), 0u));
+    }
+    let all = total_of(local, mine).all;
+    goal = top_p_of(all);
+    // Tokens of less weight are together less than what may be left out.
+    from_weight = max(1u, shifted(minus(all, goal), 32u - countLeadingZeros(params.vocab)));
+  }
+
+  list.count = 0u;
+  var least = high;
+  mine = vec2<u32>(0u);
   for (var i = begin; i < end; i++) {
     let key = key_of(logits[i]);
-    let weight = weight_of(key, half_highest);
-    if (weight > 0u) {
-      left[begin + list.count] = i;
-      list.count++;
-      least = min(least, key);
-      mine = plus(mine, vec2<u32>(weight, 0u));
+    if (key >= from_key) {
+      let weight = weight_of(key, half_highest);
+      if (weight >= from_weight) {
+        left[begin + list.count] = i;
+        list.count++;
+        least = min(least, key);
+        mine = plus(mine, vec2<u32>(weight, 0u));
+      }
     }
   }
   atomicMin(&lowest, least);
@@ -269,9 +331,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
   }
   var total = total_of(local, mine);
   if (params.top_p != 0u) {
-    var goal = part_of(total.all, params.top_p);
-    // The likeliest stays whatever its share.
-    goal.x = max(goal.x, u32(goal.y == 0u));
+    if (params.top_k != 0u) { goal = top_p_of(total.all); }
     list = narrow(local, begin, list, high, total.all, goal, true);
     mine = weights_of(begin, list.count, half_highest);
     total = total_of(local, mine);

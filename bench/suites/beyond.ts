@@ -1,13 +1,15 @@
 import { budgetPart } from '../lib/beyond-budget.js';
 import { replayPart } from '../lib/beyond-replay.js';
+import { residentPart } from '../lib/beyond-resident.js';
 import type { BenchContext, SuiteOutcome } from '../lib/report.js';
 
-/** Pools that are not on the device. */
+/** Pools that are not on the device, and decode that does not wait for the CPU. */
 export async function beyondSuite(context: BenchContext): Promise<SuiteOutcome> {
-  const replayed = await replayPart(context);
-  const decoded = await budgetPart(context);
-  return {
-    results: [...replayed.results, ...decoded.results],
-    summary: { ...replayed.summary, ...decoded.summary },
-  };
+  const outcome: SuiteOutcome = { results: [], summary: {} };
+  for (const part of [replayPart, budgetPart, residentPart]) {
+    const { results, summary } = await part(context);
+    outcome.results.push(...results);
+    Object.assign(outcome.summary, summary);
+  }
+  return outcome;
 }

@@ -59,6 +59,7 @@ export class Sampler {
   /** Those that were taken last. */
   #taken: number[] = [];
   #scratch = new Float32Array(0);
+  #weights = new Uint32Array(0);
 
   /** @throws OptionError for a value outside its range. */
   constructor({ temperature = 0, topK = 0, topP = 1, seed = 0 }: SamplerOptions = {}) {
@@ -120,21 +121,26 @@ export class Sampler {
     if (this.greedy) return best;
     const largest = logits[best];
     let ids = this.topK > 0 && this.topK < logits.length ? this.#largest(logits, this.topK) : null;
-    const weigh = (id: number) => weightOf(logits[id], largest, this.#fall);
+    if (this.#weights.length !== logits.length) this.#weights = new Uint32Array(logits.length);
+    const weights = this.#weights;
     const n = ids?.length ?? logits.length;
     let total = 0;
-    for (let i = 0; i < n; i++) total += weigh(ids ? ids[i] : i);
+    for (let i = 0; i < n; i++) {
+      const id = ids ? ids[i] : i;
+      weights[id] = weightOf(logits[id], largest, this.#fall);
+      total += weights[id];
+    }
     const part = shareWord(this.topP);
     if (part > 0) {
-      ids = nucleus(logits, ids, weigh, total, Math.max(1, partOf(total, part)));
+      ids = nucleus(logits, ids, weights, total, Math.max(1, partOf(total, part)));
       total = 0;
-      for (const id of ids) total += weigh(id);
+      for (const id of ids) total += weights[id];
     }
     const target = partOf(total, word);
     let id = 0;
     for (let i = 0, sum = 0; sum <= target; i++) {
       id = ids ? ids[i] : i;
-      sum += weigh(id);
+      sum += weights[id];
     }
     return id;
   }
@@ -209,7 +215,7 @@ export function shareWord(topP: number): number {
 function nucleus(
   logits: Float32Array,
   ids: Uint32Array | null,
-  weigh: (id: number) => number,
+  weights: Uint32Array,
   total: number,
   goal: number,
 ): Uint32Array {
@@ -218,11 +224,11 @@ function nucleus(
   const candidates: number[] = [];
   for (let i = 0; i < n; i++) {
     const id = ids ? ids[i] : i;
-    if (weigh(id) >= cut) candidates.push(id);
+    if (weights[id] >= cut) candidates.push(id);
   }
   candidates.sort((a, b) => logits[b] - logits[a] || a - b);
   let sum = 0;
   let kept = 0;
-  while (sum < goal) sum += weigh(candidates[kept++]);
+  while (sum < goal) sum += weights[candidates[kept++]];
   return Uint32Array.from(candidates.slice(0, kept)).sort();
 }
