@@ -1,10 +1,12 @@
 /** Masks, plans and slot maps that the device makes, over long chains of steps, against the CPU's. */
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { CapacityError, NonFiniteError, OnDeviceError, OptionError } from '../../src/errors.js';
 import { gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask, threshold, topK } from '../../src/mask/index.js';
 import { planUpdate, SlotMap } from '../../src/plan/index.js';
+import { readTrace } from '../../src/node/trace-file.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
 import { COUNT_WORDS, DevicePlanner } from '../../src/slab/device-planner.js';
 import { RowSelector, type Selection } from '../../src/slab/row-selector.js';
@@ -13,6 +15,7 @@ import { checkWords } from '../kernels/compare.js';
 import { randomIds, source } from '../kernels/make.js';
 import { describeAdapters } from '../support/adapters.js';
 
+const TRACE = fileURLToPath(new URL('../../bench/traces/statesman.trace.gz', import.meta.url));
 /** All steps of one chain go in one submit. */
 const STEPS = 250;
 const CHAINS = 40;
@@ -55,22 +58,28 @@ async function checkSlab(slab: Slab, map: SlotMap): Promise<void> {
   expect([...values]).toEqual(want);
 }
 
-async function runChain(device: GPUDevice, seed: number): Promise<number> {
+/** Masks, or scores that become masks, one after the other on one slab. */
+interface Chain {
+  name: string;
+  rows: number;
+  capacity: number;
+  how: (typeof HOW)[number];
+  /** Of scores. */
+  selection: Selection;
+  given: readonly Given[];
+}
+
+function randomChain(seed: number): Chain {
   const random = source(seed);
   const rows = Math.ceil(2 ** (11 * random()));
   const capacity = Math.ceil(rows * (random() < 0.3 ? 1 : random()));
   const how = HOW[seed % HOW.length];
-  const pool = makePool(device, rows);
-  const slab = new Slab(pool, { capacity });
-  const planner = new DevicePlanner(slab);
   const selection: Selection =
     how === 'sigma'
       ? { by: 'sigma', k: random() * 2 }
       : how === 'top'
         ? { by: 'top', k: Math.floor(random() * (capacity + 1)) }
         : { by: 'threshold', t: random() };
-  const selector = new RowSelector(device, rows, selection);
-  const words = Math.ceil(rows / 32);
   let before = Bitmask.empty(rows);
   const given = Array.from({ length: STEPS }, (): Given => {
     if (how === 'mask') {
@@ -80,8 +89,20 @@ async function runChain(device: GPUDevice, seed: number): Promise<number> {
     // Few different scores, so that there are ties.
     return { scores: Float32Array.from({ length: rows }, () => Math.round(40 * random()) / 20 - 0.5) };
   });
+  return { name: `chain ${seed}`, rows, capacity, how, selection, given };
+}
+
+/** @returns how many steps were refused: more rows than slots. */
+async function runChain(device: GPUDevice, chain: Chain): Promise<number> {
+  const { name, rows, capacity, how, selection, given } = chain;
+  const steps = given.length;
+  const pool = makePool(device, rows);
+  const slab = new Slab(pool, { capacity });
+  const planner = new DevicePlanner(slab);
+  const selector = new RowSelector(device, rows, selection);
+  const words = Math.ceil(rows / 32);
   const inputWords = how === 'mask' ? words : rows;
-  const inputs = storageBuffer(device, 'inputs', 4 * STEPS * inputWords);
+  const inputs = storageBuffer(device, 'inputs', 4 * steps * inputWords);
   const input = storageBuffer(device, 'input', 4 * inputWords);
   given.forEach(({ mask, scores }, step) => {
     upload(device, inputs, 4 * step * inputWords, (mask?.words ?? scores) as Uint32Array<ArrayBuffer>);
@@ -96,9 +117,9 @@ async function runChain(device: GPUDevice, seed: number): Promise<number> {
     [planner.counts.buffer, COUNT_WORDS],
   ];
   const logWords = parts.reduce((sum, [, size]) => sum + size, 0);
-  const log = storageBuffer(device, 'log', 4 * STEPS * logWords);
+  const log = storageBuffer(device, 'log', 4 * steps * logWords);
   const encoder = device.createCommandEncoder();
-  for (let step = 0; step < STEPS; step++) {
+  for (let step = 0; step < steps; step++) {
     encoder.copyBufferToBuffer(inputs, 4 * step * inputWords, input, 0, 4 * inputWords);
     const pass = encoder.beginComputePass();
     if (how !== 'mask') selector.encode(pass, input);
@@ -116,7 +137,7 @@ async function runChain(device: GPUDevice, seed: number): Promise<number> {
   const map = new SlotMap(rows, capacity);
   let refused = 0;
   let wanted = Bitmask.empty(rows);
-  for (let step = 0; step < STEPS; step++) {
+  for (let step = 0; step < steps; step++) {
     let at = step * logWords;
     const [gotMask, found, moves, list, counts] = parts.map(([, size]) => {
       at += size;
@@ -124,7 +145,7 @@ async function runChain(device: GPUDevice, seed: number): Promise<number> {
     });
     const { mask: sent, scores } = given[step];
     wanted = sent ?? select(scores as Float32Array, selection, new Float32Array(found.slice().buffer)[0]);
-    const where = `chain ${seed} (${how}, ${rows} rows, ${capacity} slots), step ${step}`;
+    const where = `${name} (${how}, ${rows} rows, ${capacity} slots), step ${step}`;
     checkWords(gotMask, wanted.words, `${where}: mask`);
     if (wanted.count() > capacity) {
       refused++;
@@ -166,10 +187,38 @@ describeAdapters('DevicePlanner', (ctx) => {
     timeout: 240_000,
   }, async () => {
     let refused = 0;
-    for (let seed = 0; seed < CHAINS; seed++) refused += await runChain(ctx.device, seed);
+    for (let seed = 0; seed < CHAINS; seed++) refused += await runChain(ctx.device, randomChain(seed));
     expect(refused).toBeGreaterThan(0);
     expect(refused).toBeLessThan((CHAINS * STEPS) / 2);
   });
+
+  // SwiftShader takes long for so many rows, and has had its chains.
+  it.skipIf(ctx.adapter.name === 'swiftshader')(
+    'every step of a recorded trace',
+    { timeout: 240_000 },
+    async () => {
+      const trace = await readTrace(TRACE);
+      const { rows, layers } = trace.info;
+      expect([trace.steps, layers]).toEqual([1618, 4]);
+      for (let layer = 0; layer < layers; layer++) {
+        const given = trace.layer(layer).map((mask) => {
+          const scores = new Float32Array(rows).fill(-1);
+          for (const row of mask) scores[row] = 1;
+          return { scores };
+        });
+        const selection = { by: 'threshold', t: 0 } as const;
+        const chain = {
+          name: `layer ${layer}`,
+          rows,
+          capacity: rows,
+          how: 'threshold',
+          selection,
+          given,
+        } as const;
+        expect(await runChain(ctx.device, chain)).toBe(0);
+      }
+    },
+  );
 
   describe('hand over', () => {
     const N = 90;
