@@ -34,8 +34,8 @@ export { HostPool, type HostPoolOptions } from './pool/host-pool.js';
 export { type CacheFiles, opfsFiles, SegmentCache, type SegmentCacheOptions } from './pool/segment-cache.js';
 export { type ReadCounts, StoredPool, type StoredPoolOptions, type StoredRows } from './pool/stored-pool.js';
 export type { OffDevicePool, Pool, ReadOptions } from './pool/pool.js';
+export { ArrivingRows } from './slab/arriving-rows.js';
 export {
-  ArrivingRows,
   ResidentSlab,
   type ResidentSlabOptions,
   type StepPiece,

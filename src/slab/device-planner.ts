@@ -6,7 +6,7 @@ import { traitsOf } from '../gpu/traits.js';
 import { Bitmask } from '../mask/index.js';
 import { groupLanes, planMoves } from './select-kernels.js';
 import type { Slab } from './slab.js';
-import type { UpdateStats } from './update-stats.js';
+import { tight, type UpdateStats } from './update-stats.js';
 
 /** Words that an update leaves in `counts`: moves, active rows, added, removed, refused so far, rows then wanted, 0, 0. */
 export const COUNT_WORDS = 8;
@@ -100,22 +100,8 @@ export class DevicePlanner {
   /** What the update that left `words`, COUNT_WORDS of them, did. */
   describe(words: Uint32Array): DeviceUpdate {
     const [writes, active, added, removed, refused] = words;
-    const bytes = writes * this.slab.rowBytes;
     const kind = added + removed === 0 ? 'none' : 'paired';
-    return {
-      update: {
-        kind,
-        added,
-        removed,
-        active,
-        writes,
-        minimum: writes,
-        bytes,
-        minimumBytes: bytes,
-        deferred: null,
-      },
-      refused,
-    };
+    return { update: tight(kind, { added, removed, active, writes }, this.slab.rowBytes), refused };
   }
 
   /**

@@ -5,10 +5,11 @@ import type { OffDevicePool } from '../pool/pool.js';
 import type { PolicyFactory } from '../residency/policy.js';
 import { Residency } from '../residency/residency.js';
 import type { ResidencyPlan } from '../residency/types.js';
+import type { ArrivingRows } from './arriving-rows.js';
 import type { SlabField } from './copier.js';
 import { slabFields } from './slab-fields.js';
 import { StagedCopier, stageMoves } from './staged-copier.js';
-import type { UpdateStats } from './update-stats.js';
+import { tight, type UpdateStats } from './update-stats.js';
 import type { UploadRing } from './upload-ring.js';
 import type { CopyTuning } from './variants.js';
 
@@ -38,16 +39,6 @@ export interface StepPiece {
   readonly index: number;
   /** How many pieces the step has. */
   readonly of: number;
-}
-
-/** Rows on their way from pools that cannot be read at once; steps of several slabs take turns. */
-export class ArrivingRows {
-  private bytes = new Uint8Array(0);
-
-  room(bytes: number): Uint8Array<ArrayBuffer> {
-    if (this.bytes.length < bytes) this.bytes = new Uint8Array(bytes);
-    return this.bytes.subarray(0, bytes);
-  }
 }
 
 /**
@@ -145,19 +136,9 @@ export class ResidentSlab {
     }
     const { added, removed } = diff(this.used, mask);
     this.used = mask.clone();
-    const bytes = uploads * this.pool.rowBytes;
-    return {
-      kind: 'paired',
-      added: added.length,
-      removed: removed.length,
-      active: mask.count(),
-      writes: uploads,
-      minimum: uploads,
-      bytes,
-      minimumBytes: bytes,
-      deferred: null,
-      residency: { hits, evicted, pieces: pieces.length },
-    };
+    const residency = { hits, evicted, pieces: pieces.length };
+    const change = { added: added.length, removed: removed.length, active: mask.count(), writes: uploads };
+    return { ...tight('paired', change, this.pool.rowBytes), residency };
   }
 
   /** Counts all rows as gone: the next step uploads all that it uses. */

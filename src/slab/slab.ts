@@ -1,5 +1,5 @@
 import { OnDeviceError, OptionError } from '../errors.js';
-import { BufferGroup, checkBindingSize, roundUp } from '../gpu/buffers.js';
+import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
 import type { Region } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import {
@@ -15,6 +15,7 @@ import {
 import { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool, ReadOptions } from '../pool/pool.js';
 import { settings } from '../settings.js';
+import { ArrivingRows } from './arriving-rows.js';
 import { SlabCopier, type SlabField } from './copier.js';
 import { slabFields } from './slab-fields.js';
 import type { SlabOptions, UpdateOptions } from './slab-options.js';
@@ -52,8 +53,8 @@ export class Slab {
   private readonly copier?: SlabCopier;
   private readonly staged?: StagedCopier;
   private readonly ownRing?: UploadRing;
-  /** Rows on their way to `load`: as many as the largest needed. */
-  private arriving = new Uint8Array(0);
+  /** Rows on their way to `load`. */
+  private readonly arriving = new ArrivingRows();
   /** The last `load`, whatever becomes of it. */
   private loads: Promise<unknown> = Promise.resolve();
   private destroyed = false;
@@ -387,8 +388,7 @@ export class Slab {
     if (!moves(stats)) return stats;
     const rows = stageMoves(plan.moves);
     const bytes = rows.ids.length * pool.rowBytes;
-    if (this.arriving.length < bytes) this.arriving = new Uint8Array(roundUp(bytes * 1.25, 16));
-    const arrived = this.arriving.subarray(0, bytes);
+    const arrived = this.arriving.room(bytes);
     if (bytes > 0) await pool.read(rows.ids, arrived, options);
     options.signal?.throwIfAborted();
     if (this.destroyed)

@@ -35,5 +35,15 @@ export function describe(plan: Plan, rowBytes: number): UpdateStats {
   };
 }
 
+/** An update that wrote no more rows than it had to, of so many bytes each. */
+export function tight(
+  kind: 'paired' | 'none',
+  change: Pick<UpdateStats, 'added' | 'removed' | 'active' | 'writes'>,
+  rowBytes: number,
+): UpdateStats {
+  const bytes = change.writes * rowBytes;
+  return { kind, ...change, minimum: change.writes, bytes, minimumBytes: bytes, deferred: null };
+}
+
 /** Whether there is anything to do on the device. */
 export const moves = ({ kind }: UpdateStats): boolean => kind !== 'none' && kind !== 'deferred';
