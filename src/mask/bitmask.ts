@@ -1,6 +1,7 @@
 import { NonFiniteError, RowError, ShapeError } from '../errors.js';
 import { lowestBit, popcount32, unpackWord } from './bits.js';
 import { checkScores, checkThreshold } from './scores.js';
+import { noSuchRow } from './no-such-row.js';
 
 /** One more than the largest number of rows: bit 31 of a move's source means "slab", so a row id has 31 bits. */
 const ROW_LIMIT = 2 ** 31;
@@ -196,12 +197,7 @@ export class Bitmask implements Iterable<number> {
   }
 
   #checkRow(i: number): void {
-    if (!Number.isInteger(i) || i < 0 || i >= this.size) {
-      throw new RowError(`row ${i} is not an integer in [0, N) with N = ${this.size}`, {
-        id: i,
-        size: this.size,
-      });
-    }
+    if (!Number.isInteger(i) || i < 0 || i >= this.size) throw noSuchRow(i, this.size);
   }
 }
 

@@ -1,6 +1,7 @@
 import { OptionError, RowError, ShapeError } from '../errors.js';
 import { Bitmask } from '../mask/index.js';
 import { MOVE_FROM_SLAB, type Plan, StalePlanError } from './types.js';
+import { noSuchRow } from '../mask/no-such-row.js';
 
 const ABSENT = -1;
 
@@ -57,12 +58,7 @@ export class SlotMap {
   /** The slot that holds `row`, or -1 when it is not active. @throws RowError when row is not an integer in [0, N). */
   slotOf(row: number): number {
     const slot = this.#slotOf[row];
-    if (slot === undefined) {
-      throw new RowError(`row ${row} is not an integer in [0, N) with N = ${this.rows}`, {
-        id: row,
-        size: this.rows,
-      });
-    }
+    if (slot === undefined) throw noSuchRow(row, this.rows);
     return slot;
   }
 

@@ -1,5 +1,6 @@
 import { OptionError, RowError } from '../errors.js';
 import { Bitmask } from '../mask/index.js';
+import { noSuchRow } from '../mask/no-such-row.js';
 
 const ABSENT = -1;
 
@@ -55,12 +56,7 @@ export class ResidentMap {
   /** The slot that holds `row`, or -1 when it is not resident. @throws RowError when row is not an integer in [0, N). */
   slotOf(row: number): number {
     const slot = this.#slotOf[row];
-    if (slot === undefined) {
-      throw new RowError(`row ${row} is not an integer in [0, N) with N = ${this.rows}`, {
-        id: row,
-        size: this.rows,
-      });
-    }
+    if (slot === undefined) throw noSuchRow(row, this.rows);
     return slot;
   }
 
