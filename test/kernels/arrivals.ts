@@ -1,7 +1,11 @@
 /** Slabs on their way from one mask to the next, for the kernels that bring in rows as they multiply them. */
+import type { Arrivals } from '../../shaders/gate_up_arriving.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { planUpdate, repackPlan, SlotMap } from '../../src/plan/index.js';
-import { POISON } from './lab.js';
+import type { Compute } from '../../src/mlp/compute.js';
+import type { StoredDtype } from '../../src/gpu/layout.js';
+import { checkWords, Expected } from './compare.js';
+import { type Lab, type Launch, POISON } from './lab.js';
 import { randomIds } from './make.js';
 
 /** Rows before and after, and how many of them stay (`repack`: none is kept for it). */
@@ -53,4 +57,52 @@ export function slabOf(pool: Uint32Array, rowWords: number, rowIds: Uint32Array)
     if (id !== POISON) slab.set(pool.subarray(id * rowWords, (id + 1) * rowWords), slot * rowWords);
   });
   return slab;
+}
+
+/**
+ * For a transition of every kind: launches a kernel that multiplies rows as they arrive, and checks its values, the slab
+ * that it leaves, and the row list.
+ */
+export async function checkArrivals(
+  lab: Lab,
+  random: () => number,
+  shape: {
+    N: number;
+    C: number;
+    pool: Uint32Array;
+    rowWords: number;
+    weights: StoredDtype;
+    compute: Compute;
+  },
+  /** Of a kernel that puts its values, [C], into `out`. */
+  launch: (active: number, buffers: Record<'weights' | 'out' | 'arrivals' | 'row_list', GPUBuffer>) => Launch,
+  /** The values, and their sizes. */
+  twin: (arrivals: Arrivals, of: 'values' | 'sizes') => Float64Array,
+): Promise<void> {
+  const { N, C, pool, rowWords } = shape;
+  for (const kind of ARRIVAL_KINDS) {
+    const { rowIds, moves, active, list } = makeTransition(random, kind, N, C);
+    const slab = slabOf(pool, rowWords, rowIds);
+    const buffers = {
+      weights: lab.buffer(slab),
+      out: lab.poisoned(C),
+      arrivals: lab.buffer(list),
+      row_list: lab.buffer(Uint32Array.of(9, 0, 0, 0, ...rowIds)),
+    };
+    lab.run(launch(active, buffers));
+
+    const arrivals = { slab, pool, rowWords, moves, rowIds, active };
+    const want = twin(arrivals, 'values');
+    // It made the moves: what is there stays.
+    const size = twin({ ...arrivals, moves: new Uint32Array(0) }, 'sizes');
+    new Expected(C, shape.weights, shape.compute)
+      .setRows(want, size, Math.max(1, active), C)
+      .check(await lab.read(buffers.out));
+    checkWords(await lab.read(buffers.weights), slab, `slab, ${kind}`);
+    checkWords(
+      await lab.read(buffers.row_list),
+      Uint32Array.of(active, 0, 0, 0, ...rowIds),
+      `row list, ${kind}`,
+    );
+  }
 }

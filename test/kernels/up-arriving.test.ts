@@ -5,8 +5,8 @@ import { upArriving } from '../../src/mlp/kernels.js';
 import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
-import { ARRIVAL_KINDS, makeTransition, slabOf } from './arrivals.js';
-import { checkWords, Expected, sizes } from './compare.js';
+import { checkArrivals } from './arrivals.js';
+import { sizes } from './compare.js';
 import { folded, rowParams, rowShape, spread, storeRows, useLab } from './lab.js';
 import { cheap, checkF16, checkTeam, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
@@ -61,14 +61,11 @@ describeAdapters('up_arriving', (ctx) => {
           residual: lab.buffer(spread(residual, K, xStride, 0, 1)),
           gate: lab.buffer(gate),
         };
-        for (const kind of ARRIVAL_KINDS) {
-          const { rowIds, moves, active, list } = makeTransition(random, kind, N, CAPACITY);
-          const slab = slabOf(pool, rowWords, rowIds);
-          const out = lab.poisoned(CAPACITY);
-          const weights = lab.buffer(slab);
-          const rowList = lab.buffer(Uint32Array.of(9, 0, 0, 0, ...rowIds));
-          const [gx, gy] = folded(Math.max(1, Math.ceil(CAPACITY / ROWS)), 2);
-          lab.run({
+        await checkArrivals(
+          lab,
+          random,
+          { N, C: CAPACITY, pool, rowWords, weights, compute: one.compute },
+          (_, buffers) => ({
             table: upArriving,
             variant: {
               slots: { ...storedAs, team, rows: 'arriving', norm },
@@ -82,29 +79,11 @@ describeAdapters('up_arriving', (ctx) => {
               outStride: CAPACITY,
               norm: { columns: K, eps },
             }),
-            buffers: { ...shared, weights, out, arrivals: lab.buffer(list), row_list: rowList },
-            grid: [gx, gy, 1],
-          });
-
-          const arrivals = { slab, pool, rowWords, moves, rowIds, active };
-          const want = twin(arrivals, input);
-          // The moves are made: what is there stays.
-          const size = twin({ ...arrivals, moves: new Uint32Array(0) }, inputSizes);
-          new Expected(CAPACITY, one.weights, one.compute)
-            .setRows(
-              want.map((v) => scale * v),
-              size.map((v) => scale * v),
-              Math.max(1, active),
-              CAPACITY,
-            )
-            .check(await lab.read(out));
-          checkWords(await lab.read(weights), slab, `slab, ${kind}`);
-          checkWords(
-            await lab.read(rowList),
-            Uint32Array.of(active, 0, 0, 0, ...rowIds),
-            `row list, ${kind}`,
-          );
-        }
+            buffers: { ...shared, ...buffers },
+            grid: [...folded(Math.max(1, Math.ceil(CAPACITY / ROWS)), 2), 1],
+          }),
+          (arrivals, of) => twin(arrivals, of === 'values' ? input : inputSizes).map((v) => scale * v),
+        );
       }),
     );
   });
