@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { NonFiniteError, OptionError, ShapeError } from '../../src/errors.js';
 import { Sampler, type SamplerOptions } from '../../src/llama/sample.js';
+import { fallOf, partOf, weightOf } from '../../src/llama/token-weights.js';
 import { randomSource } from '../support/make-model.js';
 
 const logitsOf = (...values: number[]) => Float32Array.from(values);
@@ -140,6 +141,53 @@ describe('sampling', () => {
       // Some milliseconds; the bound only catches a slip in complexity.
       expect((performance.now() - start) / 5).toBeLessThan(300);
     }
+  });
+});
+
+describe('weights', () => {
+  it('are those of softmax, whole, and none for what is one in 2^31', () => {
+    const random = randomSource(2);
+    for (const temperature of [1e-3, 0.7, 1, 40, 1e20]) {
+      const fall = fallOf(temperature);
+      for (let i = 0; i < 500; i++) {
+        const logit = Math.fround(10 - 25 * temperature * random());
+        const exact = 2 ** 31 * Math.exp((logit - 10) / temperature);
+        const weight = weightOf(logit, 10, fall);
+        expect(Number.isInteger(weight)).toBe(true);
+        expect(Math.abs(weight - exact)).toBeLessThanOrEqual(1 + exact * 1e-5);
+        expect(weightOf(Math.fround(logit - temperature), 10, fall)).toBeLessThanOrEqual(weight);
+      }
+      expect(weightOf(10, 10, fall)).toBe(2 ** 31);
+      expect(weightOf(10 - 23 * temperature, 10, fall)).toBe(0);
+    }
+    expect(weightOf(-Infinity, 10, fallOf(1))).toBe(0);
+  });
+
+  it('are cut up exactly', () => {
+    const random = randomSource(3);
+    const word = () => Math.floor(random() * 2 ** 32);
+    for (const part of [0, 1, 0xffff, 0x10000, 0xffffffff, ...Array.from({ length: 200 }, word)]) {
+      const total = Math.floor(random() * 2 ** 21) * 2 ** 32 + word();
+      expect(partOf(total, part)).toBe(Number((BigInt(total) * BigInt(part)) >> 32n));
+    }
+  });
+});
+
+describe('random words', () => {
+  it('can be looked at, taken and given back', () => {
+    const [sampler, other] = [0, 1].map(() => new Sampler({ temperature: 1, seed: 4 }));
+    const all = [...other.ahead(10)];
+    expect([...sampler.ahead(4)]).toEqual(all.slice(0, 4));
+    sampler.take(4);
+    sampler.giveBack(0);
+    expect([...sampler.ahead(3)]).toEqual(all.slice(4, 7));
+    sampler.giveBack(3);
+    expect([...sampler.ahead(9)]).toEqual(all.slice(1, 10));
+    const logits = new Float32Array(50);
+    const token = sampler.pickBy(logits, all[1]);
+    expect(sampler.pick(logits)).toBe(token);
+    expect([...sampler.ahead(1)]).toEqual(all.slice(2, 3));
+    expect(new Sampler().ahead(5)).toHaveLength(0);
   });
 });
 
