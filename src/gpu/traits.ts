@@ -5,6 +5,8 @@ export interface Traits {
   /** Lanes of the smallest subgroup, 0 without the `subgroups` feature. */
   readonly subgroup: number;
   readonly f16: boolean;
+  /** f32 below 2^-126 stay what they are; most adapters flush them to zero, as WGSL allows. */
+  readonly subnormals: boolean;
   readonly timestamps: boolean;
 }
 
@@ -21,6 +23,8 @@ export function traitsOf(device: GPUDevice): Traits {
       software: info.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|software/i.test(name),
       subgroup: device.features.has('subgroups') ? (info.subgroupMinSize ?? 4) : 0,
       f16: device.features.has('shader-f16'),
+      // Tested on each adapter that has it (test/kernels/shifted.test.ts); SwiftShader flushes.
+      subnormals: /llvmpipe|lavapipe/i.test(name),
       timestamps: device.features.has('timestamp-query'),
     };
     known.set(device, traits);

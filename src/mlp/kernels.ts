@@ -19,6 +19,7 @@ import downParams from '../../shaders/lib/down_params.wgsl';
 import dtypeBf16 from '../../shaders/lib/dtype_bf16.wgsl';
 import dtypeF16 from '../../shaders/lib/dtype_f16.wgsl';
 import dtypeF16Half from '../../shaders/lib/dtype_f16_half.wgsl';
+import dtypeF16Shifted from '../../shaders/lib/dtype_f16_shifted.wgsl';
 import dtypeF32 from '../../shaders/lib/dtype_f32.wgsl';
 import dtypeQ4 from '../../shaders/lib/dtype_q4.wgsl';
 import dtypeQ4Word from '../../shaders/lib/dtype_q4_word.wgsl';
@@ -41,6 +42,7 @@ import putStore from '../../shaders/lib/put_store.wgsl';
 import quads1 from '../../shaders/lib/quads_1.wgsl';
 import quads2 from '../../shaders/lib/quads_2.wgsl';
 import quads2Half from '../../shaders/lib/quads_2_half.wgsl';
+import quads2Shifted from '../../shaders/lib/quads_2_shifted.wgsl';
 import quads4 from '../../shaders/lib/quads_4.wgsl';
 import quads8 from '../../shaders/lib/quads_8.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
@@ -77,6 +79,7 @@ import weight from '../../shaders/lib/weight.wgsl';
 import x1 from '../../shaders/lib/x_1.wgsl';
 import x2 from '../../shaders/lib/x_2.wgsl';
 import x2Half from '../../shaders/lib/x_2_half.wgsl';
+import x2Shifted from '../../shaders/lib/x_2_shifted.wgsl';
 import x4 from '../../shaders/lib/x_4.wgsl';
 import x8 from '../../shaders/lib/x_8.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
@@ -90,6 +93,7 @@ const params = { row: rowParams };
 export const dtype: Readonly<Record<StoredUnit, string>> = {
   f32: dtypeF32 + weight,
   f16: dtypeF16 + weight,
+  f16_shifted: dtypeF16Shifted + weight,
   bf16: dtypeBf16 + weight,
   q8: dtypeQ8 + weight,
   q4: dtypeQ4 + weight,
@@ -97,11 +101,17 @@ export const dtype: Readonly<Record<StoredUnit, string>> = {
   q4_word: dtypeQ4Word + weight,
 };
 /** What such a unit widens to, by how many quads. */
-export const quads = { '1': quads1, '2': quads2, '4': quads4, '8': quads8 };
+export const quads = {
+  '1': quads1,
+  '2': quads2,
+  '2_shifted': quads2.replace('fn quads_at(', 'fn quads_of(') + quads2Shifted,
+  '4': quads4,
+  '8': quads8,
+};
 /** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
 const rowDtype: Readonly<Record<RowUnit, string>> = { ...dtype, f16_half: dtypeF16Half + weight };
 const rowQuads = { ...quads, '2_half': quads2Half };
-const x = { '1': x1, '2': x2, '4': x4, '8': x8, '2_half': x2Half };
+const x = { '1': x1, '2': x2, '2_shifted': x2Shifted, '4': x4, '8': x8, '2_half': x2Half };
 /** Rows and batch elements that are worked on together. */
 const tile: Readonly<Record<Tile, string>> = {
   '1x1': tilePart + tileX + tile1x1 + tileLoop,

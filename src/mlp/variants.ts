@@ -10,10 +10,10 @@ export type Tile = '1x1' | '2x1' | '4x1' | '1x8' | '4x4' | '4x8' | 'resident';
 /** Batch elements by stored vectors of columns that a lane sums up. */
 export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1';
 
-/** What a lane takes of a stored row at a time; words are there for q8 and q4. */
-export type Width = 'vector' | 'word';
+/** What a lane takes of a stored row at a time; words are there for q8 and q4, vectors widened by shifts for f16. */
+export type Width = 'vector' | 'word' | 'shifted';
 /** The choice of slot `dtype` for a stored dtype and a width. */
-export type StoredUnit = StoredDtype | 'q8_word' | 'q4_word';
+export type StoredUnit = StoredDtype | 'f16_shifted' | 'q8_word' | 'q4_word';
 /** The same in a row kernel, which can also take f16 as it is. */
 export type RowUnit = StoredUnit | 'f16_half';
 
@@ -48,6 +48,7 @@ export const sumsVectors = (sums: Sums): number => Number(sums[2]);
 const QUADS: Readonly<Record<StoredUnit, number>> = {
   f32: 1,
   f16: 2,
+  f16_shifted: 2,
   bf16: 2,
   q8: 4,
   q4: 8,
@@ -68,6 +69,10 @@ export function unitsOf(
 ): { slots: { dtype: RowUnit; quads: string; x: string }; units: number } {
   if (checkCompute(compute, dtype) === 'f16') {
     const slots = { dtype: 'f16_half', quads: '2_half', x: '2_half' } as const;
+    return { slots, units: valueVectors(cols, dtype) };
+  }
+  if (width === 'shifted' && dtype === 'f16') {
+    const slots = { dtype: 'f16_shifted', quads: '2_shifted', x: '2_shifted' } as const;
     return { slots, units: valueVectors(cols, dtype) };
   }
   const word = width === 'word' && isQuantized(dtype);
@@ -107,13 +112,8 @@ export function rowVariants(
       ),
     );
   // A unit of a vector is a page of instructions on software adapters, and seconds of compiling in a batched tile.
-  const widths: Width[] = !isQuantized(dtype)
-    ? ['vector']
-    : software
-      ? ['word']
-      : batched
-        ? ['word', 'vector']
-        : ['vector', 'word'];
+  const quantized: Width[] = software ? ['word'] : batched ? ['word', 'vector'] : ['vector', 'word'];
+  const widths = isQuantized(dtype) ? quantized : wholeVectors(traits, dtype);
   if (software) {
     const lanes = cut('lane', 16, 64);
     // A segment of gate_up_active has barriers of its own: few segments, as long as each core gets some.
@@ -121,8 +121,11 @@ export function rowVariants(
     const team = subgroup >= 4 ? cut('subgroup', subgroup, rows) : lanes;
     if (batched) {
       const others = [...add(['4x4'], ...new Set([lanes, team])), ...add(['1x8'], lanes)];
-      // An octet takes eight lanes.
-      return subgroup >= 8 ? [...add(['4x8'], cut('shared', subgroup, 4 * subgroup)), ...others] : others;
+      // An octet takes eight lanes, and reads x by itself.
+      const shared = add(['4x8'], cut('shared', subgroup, 4 * subgroup)).map((one) =>
+        one.width === 'shifted' ? { ...one, width: 'vector' as const } : one,
+      );
+      return subgroup >= 8 ? [...shared, ...others] : others;
     }
     const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
     if (team === lanes) return add(tiles, lanes);
@@ -137,6 +140,10 @@ export function rowVariants(
   );
   return [...add(tiles, ...subgroups), ...add(tiles.slice(0, 1), ...teams)];
 }
+
+/** How rows that are not quantized are taken. */
+const wholeVectors = ({ subnormals }: Traits, dtype: StoredDtype): Width[] =>
+  dtype === 'f16' && subnormals ? ['shifted', 'vector'] : ['vector'];
 
 /** Units of x that a lane of a team of `lanes` would keep; 0 where they are too many, or do not come out even. */
 export function residentUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number): number {
@@ -159,7 +166,7 @@ export function downVariants(
 ): DownVariant[] {
   const { software } = traits;
   const widths: Width[] = !isQuantized(dtype)
-    ? ['vector']
+    ? wholeVectors(traits, dtype)
     : software || batched
       ? ['word']
       : ['vector', 'word'];

@@ -8,7 +8,7 @@ import { stored } from '../support/stored.js';
 import { ARRIVAL_KINDS, makeTransition, slabOf } from './arrivals.js';
 import { checkWords, Expected, sizes } from './compare.js';
 import { rowShape, spread, storeRows, useLab } from './lab.js';
-import { randomValues, source } from './make.js';
+import { fits, randomValues, source, checkWidth } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -20,18 +20,19 @@ const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     sums: ['1x1', '1x2', '1x4'],
-    width: ['vector', 'word'],
+    width: ['vector', 'word', 'shifted'],
     WORKGROUP: [8, 64],
     columns: [1, 77, 600],
   } as const,
   source(13),
-  (one) => one.width === 'vector' || one.weights === 'q8' || one.weights === 'q4',
+  (one) => fits(one.width, one.weights),
 );
 
 describeAdapters('down_arriving', (ctx) => {
   cases.forEach((one, seed) => {
-    it(nameOf(one), () =>
+    it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
+        checkWidth(one.width, ctx, skip);
         const { weights, columns: H, sums, width, WORKGROUP } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, H);
         const random = source(seed);

@@ -18,7 +18,7 @@ import {
   storeRows,
   useLab,
 } from './lab.js';
-import { randomIds, randomValues, source } from './make.js';
+import { fits, randomIds, randomValues, source, checkWidth } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 45;
@@ -28,7 +28,7 @@ const cases = pairwise(
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     rows: ['dense', 'packed', 'indexed', 'slots'],
     sums: ['1x1', '1x2', '1x4', '4x1', '8x1'],
-    width: ['vector', 'word'],
+    width: ['vector', 'word', 'shifted'],
     WORKGROUP: [16, 64, 128],
     columns: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -40,15 +40,16 @@ const cases = pairwise(
   (one) =>
     (one.shards === 1 || one.rows === 'dense' || one.rows === 'indexed') &&
     (one.m === N || one.rows !== 'dense') &&
-    (one.width === 'vector' || one.weights === 'q8' || one.weights === 'q4') &&
+    fits(one.width, one.weights) &&
     // A vector of q8 or q4 times a batch is more sums than there are registers, and no variant.
     (one.width === 'word' || sumsBatch(one.sums) === 1 || (one.weights !== 'q8' && one.weights !== 'q4')),
 );
 
 describeAdapters('down', (ctx) => {
   cases.forEach((one, seed) => {
-    it(nameOf(one), () =>
+    it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
+        checkWidth(one.width, ctx, skip);
         const { weights, columns: H, batch, splits, sums, width, WORKGROUP } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, H);
         const random = source(seed);

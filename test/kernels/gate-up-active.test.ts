@@ -12,7 +12,7 @@ import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes, TOLERANCE_F16 } from './compare.js';
 import { poisoned, rowParams, rowShape, storeRows, useLab } from './lab.js';
-import { checkF16, checkTeam, randomValues, source } from './make.js';
+import { checkF16, checkTeam, fits, randomValues, source, checkWidth } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -21,7 +21,7 @@ const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     compute: ['f32', 'f16'],
-    width: ['vector', 'word'],
+    width: ['vector', 'word', 'shifted'],
     team: ['lane', 'subgroup', 'workgroup'],
     tile: ['1x1', '2x1', '4x1'],
     bias: ['none', 'row'],
@@ -35,8 +35,7 @@ const cases = pairwise(
     fold: [1, 2],
   } as const,
   source(21),
-  ({ weights, width, compute }) =>
-    (width === 'vector' || weights === 'q8' || weights === 'q4') && (compute === 'f32' || weights === 'f16'),
+  ({ weights, width, compute }) => fits(width, weights, compute) && (compute === 'f32' || weights === 'f16'),
 );
 
 /** What rounding may change: the rows so near the threshold that they may be active or not, and each value. */
@@ -68,6 +67,7 @@ describeAdapters('gate_up_active', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
+        checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
         const { K, weights, activation, threshold, ALL, ROWS, WORKGROUP } = one;
         const { slots, units } = unitsOf(weights, one.width, K, one.compute);

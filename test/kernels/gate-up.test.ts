@@ -17,6 +17,7 @@ import {
   sharedTiles,
   source,
   tiledWorkgroup,
+  checkWidth,
 } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -32,7 +33,7 @@ const cases = pairwise(
     // All of them: activation.test.ts.
     activation: ['silu', 'relu2'],
     tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
-    width: ['vector', 'word'],
+    width: ['vector', 'word', 'shifted'],
     ROWS: [1, 4, 16, 64],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
@@ -60,6 +61,7 @@ describeAdapters('gate_up', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
+        checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
         const { K, batch, activation, weights, team, tile, width, ROWS, WORKGROUP } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);

@@ -29,6 +29,7 @@ import {
   sharedTiles,
   source,
   tiledWorkgroup,
+  checkWidth,
 } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -47,7 +48,7 @@ const cases = pairwise(
     activation: ['identity', 'silu', 'fatrelu'],
     threshold: [-1, 0, 0.3],
     tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
-    width: ['vector', 'word'],
+    width: ['vector', 'word', 'shifted'],
     ROWS: [1, 4, 16, 64],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
@@ -77,6 +78,7 @@ describeAdapters('linear', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
+        checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
         const { K, batch, put, activation } = one;
         const random = source(seed);

@@ -45,6 +45,22 @@ export function checkF16(
   if (compute === 'f16' && !ctx.has('shader-f16')) skip(`${ctx.adapter.name} has no shader-f16`);
 }
 
+/** Skips a case of weights widened by shifts, with the reason, where the device cannot. */
+export function checkWidth(
+  width: string,
+  ctx: { adapter: { name: string }; device: GPUDevice },
+  skip: (reason: string) => void,
+): void {
+  if (width === 'shifted' && !traitsOf(ctx.device).subnormals)
+    skip(`${ctx.adapter.name} flushes small f32 to zero`);
+}
+
+/** Words are for q8 and q4 alone, shifts for f16 that is multiplied in f32. */
+export function fits(width: string, weights: string, compute = 'f32'): boolean {
+  if (width === 'shifted') return weights === 'f16' && compute === 'f32';
+  return width === 'vector' || weights === 'q8' || weights === 'q4';
+}
+
 interface Cut {
   readonly compute: string;
   readonly team: string;
@@ -69,7 +85,7 @@ export function cheap({ compute, weights, team, tile, width, ROWS, m, K, batch, 
   // Made for each other: sharedTiles.
   if (team === 'shared' || tile === '4x8') return false;
   if (compute === 'f16' && weights !== 'f16') return false;
-  if (ROWS % Number(tile[0]) !== 0 || (width === 'word' && !quantized)) return false;
+  if (ROWS % Number(tile[0]) !== 0 || !fits(width, weights, compute)) return false;
   if (tile.endsWith('x1')) return true;
   if (quantized && width === 'vector') return false;
   const plain = (ROWS === 4 || ROWS === 16) && m >= 40 && (K === 20 || K === 77) && batch > 1 && fold === 1;

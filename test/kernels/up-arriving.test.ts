@@ -8,7 +8,7 @@ import { stored } from '../support/stored.js';
 import { checkArrivals } from './arrivals.js';
 import { sizes } from './compare.js';
 import { folded, rowParams, rowShape, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkF16, checkTeam, randomValues, source } from './make.js';
+import { cheap, checkF16, checkTeam, randomValues, source, checkWidth } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -22,7 +22,7 @@ const cases = pairwise(
     compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup'],
     norm: ['none', 'rms'],
-    width: ['vector', 'word'],
+    width: ['vector', 'word', 'shifted'],
     ROWS: [4, 64],
     K: [1, 77, 600],
   } as const,
@@ -35,6 +35,7 @@ describeAdapters('up_arriving', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
+        checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
         const { K, weights, team, norm, width, ROWS } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
