@@ -7,7 +7,7 @@ import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { linear, type MaskedMode, type RowsMode, upArriving } from './kernels.js';
-import { type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
+import { forAllRows, type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
 export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards'>;
@@ -90,9 +90,11 @@ export class RowOp {
     const kind = table === linear || table === upArriving ? 'linear' : 'gate_up';
     this.device = device;
     this.options = options;
-    this.variant =
+    const cut =
       options.variant ??
       rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute);
+    const most = Math.max(...rows.shards.map((shard) => shard.rows));
+    this.variant = options.mode === 'dense' && !options.variant ? forAllRows(cut, most) : cut;
     const { team, tile, width } = this.variant;
     const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
     const slots = {

@@ -211,6 +211,19 @@ export function rowVariant(
   return tuned(device, { kernel: kind, dtype, batched, cols }, variants) ?? variants[0];
 }
 
+/** Workgroups that are enough for any software adapter's threads. */
+const ENOUGH_WORKGROUPS = 8;
+
+/**
+ * A variant for a matrix whose rows are all read: an x that stays in registers is brought there once a workgroup, so those
+ * get more rows as long as there are enough of them. The head of 2048 rows of 256 values on lavapipe: 0.53 to 0.38 ms.
+ */
+export function forAllRows(variant: RowVariant, rows: number): RowVariant {
+  if (variant.tile !== 'resident') return variant;
+  const times = Math.max(1, Math.floor(rows / (variant.ROWS * ENOUGH_WORKGROUPS)));
+  return { ...variant, ROWS: variant.ROWS * times };
+}
+
 /** The constants of a row kernel in a variant. */
 export function rowConstants(
   device: GPUDevice,
