@@ -9,17 +9,8 @@ import { type LayerRun, type LayerScratch, ThresholdLayer } from '../mlp/thresho
 import { BATCH_TILE, unitsOf } from '../mlp/variants.js';
 import { DevicePool } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
-import {
-  attention,
-  attentionConstants,
-  attentionVariants,
-  embed,
-  headQuads,
-  nextToken,
-  nextTokenConstants,
-  rmsNorm,
-  rope,
-} from './kernels.js';
+import { AttentionOp } from './attention-op.js';
+import { embed, nextToken, nextTokenConstants, rmsNorm } from './kernels.js';
 import { type Draws, TokenDrawer } from './token-drawer.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
 
@@ -39,12 +30,10 @@ interface SmallOp {
   grid: (batch: number) => [number, number, number];
 }
 
-/** Batched graphs have norms and rope of their own; for a single token their neighbours do them on the way. */
+/** Batched graphs have norms of their own; for a single token their neighbours do them on the way. */
 interface LayerOps {
   norm?: SmallOp;
   qkv: RowOp;
-  rope?: SmallOp;
-  attention: SmallOp;
   output: RowOp;
   mlpNorm?: SmallOp;
   mlp: ThresholdLayer;
@@ -70,6 +59,9 @@ export class LlamaGraph {
   readonly gate: GPUBuffer;
   readonly gateStride: number;
   readonly layers: readonly LayerOps[];
+  private readonly attention: AttentionOp;
+  /** Of the token that is recorded next, or of the first of a batch. */
+  private position = 0;
   /** What the layers' MLPs share. */
   readonly scratch: LayerScratch;
   readonly compute: Compute;
@@ -139,32 +131,18 @@ export class LlamaGraph {
     this.scratch = scratch;
     this.embeds = this.makeEmbeds(this.next(weights.layers[0].inputNorm));
     const linear = { mode: 'dense', batched, compute } as const;
-    const ropeParams = memory.uniform('rope params', [
-      config.heads,
-      config.kvHeads,
-      config.headDim / 2,
+    this.attention = new AttentionOp(memory, {
+      shape: config,
+      maxBatch,
+      step: this.step,
+      qkv: this.qkv,
       qkvStride,
-      headQuads(config.headDim) * 4,
-    ]);
-    const attentionParams = memory.uniform('attention params', [
-      config.heads,
-      config.kvHeads,
-      config.headDim,
-      qkvStride,
-      mixedStride,
-      f32Bits(1 / Math.sqrt(config.headDim)),
-    ]);
-    const headShape = {
-      slots: { fresh: batched ? 'cached' : 'turned' },
-      constants: attentionConstants(config.headDim, attentionVariants(traitsOf(memory.device))[0]),
-    };
+      turns: weights.turns,
+      cache,
+      out: this.mixed,
+      outStride: mixedStride,
+    });
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
-      const { step, qkv } = this;
-      const { turns } = weights;
-      const keys = cache.keys[l];
-      const values = cache.values[l];
-      const turned = { params: ropeParams, step, turns, qkv, keys, values };
-      const attended = { params: attentionParams, step, q: qkv, keys, values, turns, out: this.mixed };
       return {
         norm: batched ? this.makeNorm(layer.inputNorm) : undefined,
         qkv: new RowOp(memory, {
@@ -175,10 +153,6 @@ export class LlamaGraph {
           xStride: this.xStride,
           outStride: qkvStride,
         }),
-        rope: batched
-          ? this.small(rope, turned, (batch) => [Math.ceil((heads * config.headDim) / 2 / 64), batch, 1])
-          : undefined,
-        attention: this.small(attention, attended, (batch) => [config.heads, batch, 1], headShape),
         output: new RowOp(memory, {
           ...linear,
           rows: layer.output.field('weight'),
@@ -235,6 +209,7 @@ export class LlamaGraph {
   /** Sets what the next submits work on: token ids and the position of the first. */
   setTokens(ids: ArrayLike<number>, position: number): void {
     const { queue } = this.memory.device;
+    this.position = position;
     queue.writeBuffer(this.tokens, 0, Uint32Array.from(ids));
     queue.writeBuffer(this.step, 0, Uint32Array.of(ids.length, position, 0));
   }
@@ -256,8 +231,7 @@ export class LlamaGraph {
       count: (config.heads + 2 * config.kvHeads) * config.headDim,
       batch,
     });
-    if (ops.rope) run(pass, ops.rope, batch);
-    run(pass, ops.attention, batch);
+    this.attention.encode(pass, l, batch, this.position + batch);
     ops.output.encode(pass, { step, x: mixed, out: this.x, count: config.hiddenSize, batch });
     if (ops.mlpNorm) run(pass, ops.mlpNorm, batch);
   }
@@ -293,6 +267,7 @@ export class LlamaGraph {
    * A single token only.
    */
   encodeNextToken(pass: GPUComputePassEncoder, drawn = false): void {
+    this.position++;
     if (drawn) {
       this.drawer.encode(pass);
       return;

@@ -1,7 +1,21 @@
 import attentionCode from '../../shaders/attention.wgsl';
+import attentionMergeCode from '../../shaders/attention_merge.wgsl';
 import embedCode from '../../shaders/embed.wgsl';
+import attendSubgroup from '../../shaders/lib/attend_subgroup.wgsl';
+import attendTiles from '../../shaders/lib/attend_tiles.wgsl';
+import finishHead from '../../shaders/lib/finish_head.wgsl';
+import finishSpan from '../../shaders/lib/finish_span.wgsl';
 import freshCached from '../../shaders/lib/fresh_cached.wgsl';
 import freshTurned from '../../shaders/lib/fresh_turned.wgsl';
+import heads1 from '../../shaders/lib/heads_1.wgsl';
+import heads2 from '../../shaders/lib/heads_2.wgsl';
+import heads3 from '../../shaders/lib/heads_3.wgsl';
+import heads4 from '../../shaders/lib/heads_4.wgsl';
+import lane from '../../shaders/lib/lane.wgsl';
+import lane1 from '../../shaders/lib/lane_1.wgsl';
+import lane2 from '../../shaders/lib/lane_2.wgsl';
+import lane4 from '../../shaders/lib/lane_4.wgsl';
+import lane8 from '../../shaders/lib/lane_8.wgsl';
 import nextNone from '../../shaders/lib/next_none.wgsl';
 import nextScaled from '../../shaders/lib/next_scaled.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
@@ -59,34 +73,24 @@ export const rope: KernelTable = { name: 'rope', code: ropeCode, slots: {}, cons
 export const attention: KernelTable = {
   name: 'attention',
   code: attentionCode,
-  slots: { fresh: { cached: freshCached, turned: freshTurned } },
-  constants: { WORKGROUP: 64, TILE: 64, QUADS: 16, LANES: 16 },
+  slots: {
+    fresh: { cached: freshCached, turned: freshTurned },
+    quads,
+    lane: { '1': lane + lane1, '2': lane + lane2, '4': lane + lane4, '8': lane + lane8 },
+    heads: { '1': heads1, '2': heads2, '3': heads3, '4': heads4 },
+    walk: { tiles: attendTiles, subgroup: attendSubgroup },
+    finish: { head: finishHead, span: finishSpan },
+  },
+  constants: { WORKGROUP: 64, TILE: 64, HEAD_QUADS: 16, LANES: 16 },
+};
+
+/** The second pass of `attention` over several spans of the cache. */
+export const attentionMerge: KernelTable = {
+  name: 'attention_merge',
+  code: attentionMergeCode,
+  slots: {},
+  constants: { WORKGROUP: 64 },
 };
 
 /** A cached head is padded to whole quads of four values. */
 export const headQuads = (headDim: number): number => Math.ceil(headDim / 4);
-
-/** How attention is cut up: lanes of a workgroup, and cached positions between two of its barriers. */
-export interface AttentionVariant {
-  readonly WORKGROUP: number;
-  readonly TILE: number;
-}
-
-/**
- * The variants of attention that can run on a device; the first is the default. A barrier costs a software adapter
- * about a microsecond for each of its subgroups: there a workgroup is small and a tile large.
- */
-export function attentionVariants(traits: Traits): AttentionVariant[] {
-  return traits.software
-    ? [8, 16, 32].map((WORKGROUP) => ({ WORKGROUP, TILE: 256 }))
-    : [64, 128, 32].map((WORKGROUP) => ({ WORKGROUP, TILE: 2 * WORKGROUP }));
-}
-
-/** The constants of `attention` for a head: lanes side by side on its quads, a power of two. */
-export function attentionConstants(
-  headDim: number,
-  { WORKGROUP, TILE }: AttentionVariant,
-): Record<string, number> {
-  const QUADS = headQuads(headDim);
-  return { WORKGROUP, TILE, QUADS, LANES: Math.min(WORKGROUP, 2 ** Math.ceil(Math.log2(QUADS))) };
-}

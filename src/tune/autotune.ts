@@ -12,7 +12,15 @@ import { Candidates } from './candidates.js';
 import { measureCosts, measuredRows } from './costs.js';
 import { MOST_COSTS, MOST_ENTRIES } from '../gpu/tuning-parse.js';
 import { type Contender, race } from './race.js';
-import { defaultShapes, describeShape, taskKey, type TuneShape, type TuneTask, tasksOf } from './shapes.js';
+import {
+  defaultShapes,
+  describeShape,
+  kernelsOf,
+  taskKey,
+  type TuneShape,
+  type TuneTask,
+  tasksOf,
+} from './shapes.js';
 import { makeSubject, type Record, type Subject } from './subjects.js';
 import { comparingTimer, type DeviceTimer, recordingTimer } from './timer.js';
 
@@ -128,7 +136,7 @@ async function costsOf(
     `${dtype} ${rowBytes} ${rows}`;
   const costs = new Map((before?.costs ?? []).map((one) => [keyOf(one), one]));
   for (const shape of shapes) {
-    if (shape.kernels && !shape.kernels.includes('down')) continue;
+    if (!kernelsOf(shape).includes('down')) continue;
     const key = keyOf({ dtype: shape.dtype, ...measuredRows(shape) });
     const had = costs.get(key);
     // What was used last is kept longest.

@@ -1,10 +1,18 @@
 import { OptionError, ShapeError } from '../errors.js';
 import { checkStoredDtype, rowBytes, type StoredDtype } from '../gpu/layout.js';
 import type { TunedFor } from '../gpu/tuning.js';
+import { ATTENTION_KERNEL, attentionTunedFor } from '../llama/attention-variants.js';
 import { COPY_KERNEL, copyTunedFor } from '../slab/variants.js';
 
 /** The kernels that have variants to choose among. */
-export const TUNED_KERNELS = ['linear', 'gate_up', 'gate_up_active', 'down', COPY_KERNEL] as const;
+export const TUNED_KERNELS = [
+  'linear',
+  'gate_up',
+  'gate_up_active',
+  'down',
+  COPY_KERNEL,
+  ATTENTION_KERNEL,
+] as const;
 export type TunedKernel = (typeof TUNED_KERNELS)[number];
 
 /** What to tune for: a layer of `rows` rows of `hidden` values. */
@@ -17,9 +25,16 @@ export interface TuneShape {
   batched?: boolean;
   /** Rows that a step uses. Default: a quarter. */
   active?: number;
-  /** Default: all of them. */
+  /** Default: all that run over a layer's rows, or, where there are `heads`, attention. */
   kernels?: readonly TunedKernel[];
+  /** For attention: heads of `hidden` dimensions over `rows` cached positions. */
+  heads?: { readonly heads: number; readonly kvHeads: number };
 }
+
+const ROW_KERNELS = TUNED_KERNELS.filter((kernel) => kernel !== ATTENTION_KERNEL);
+/** What a shape is tuned for. */
+export const kernelsOf = ({ kernels, heads }: TuneShape): readonly TunedKernel[] =>
+  kernels ?? (heads ? [ATTENTION_KERNEL] : ROW_KERNELS);
 
 /** One kernel to be timed for one shape: what becomes one entry of a tuning. */
 export interface TuneTask {
@@ -30,6 +45,7 @@ export interface TuneTask {
   readonly dtype: StoredDtype;
   /** Share of the rows that are active, above 0 and at most 1. */
   readonly active: number;
+  readonly heads?: TuneShape['heads'];
 }
 
 /** What is tuned for when nothing is said. Other shapes take what was found for the one nearest in columns. */
@@ -37,7 +53,27 @@ export function defaultShapes(dtype: StoredDtype = 'f32'): TuneShape[] {
   return [
     { hidden: 768, rows: 3072, dtype },
     { hidden: 2048, rows: 8192, dtype },
+    ...attentionShapes({ heads: 32, kvHeads: 8, headDim: 64 }),
   ];
+}
+
+/** Cached positions that attention is tuned at: what lies between takes the nearest. */
+const CONTEXTS = [128, 1024, 4096];
+
+/** A single token's attention at short and at long contexts, up to the model's, and a batch's. */
+function attentionShapes(
+  { heads, kvHeads, headDim }: Pick<ModelSizes, 'heads' | 'kvHeads' | 'headDim'>,
+  most = Number.POSITIVE_INFINITY,
+): TuneShape[] {
+  const shape = (rows: number, batched: boolean): TuneShape => ({
+    hidden: headDim,
+    rows,
+    dtype: 'f32',
+    batched,
+    heads: { heads, kvHeads },
+  });
+  const contexts = CONTEXTS.filter((rows, i) => i === 0 || rows <= most);
+  return [...contexts.map((rows) => shape(rows, false)), shape(CONTEXTS[0], true)];
 }
 
 /** The sizes of a LLaMA that its kernels' shapes follow from. */
@@ -47,6 +83,8 @@ export interface ModelSizes {
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** The longest context. */
+  maxPositions?: number;
 }
 
 /** The shapes that a model's layers run; their MLPs keep gate apart, so `gate_up` is not among them. */
@@ -61,7 +99,7 @@ export function modelShapes(sizes: ModelSizes, dtype: StoredDtype): TuneShape[] 
   ];
   if (wide !== hidden) shapes.push({ hidden: wide, rows: hidden, dtype: rest, kernels: ['linear'] });
   if (rest !== dtype) shapes.push({ hidden, rows, dtype, kernels: ['linear'] });
-  return shapes;
+  return [...shapes, ...attentionShapes(sizes, sizes.maxPositions)];
 }
 
 export const describeShape = ({
@@ -79,7 +117,8 @@ export function tasksOf(device: GPUDevice, shapes: readonly TuneShape[]): TuneTa
   const tasks = new Map<string, TuneTask>();
   for (const shape of shapes) {
     checkShape(device, shape);
-    const { hidden, rows, dtype, kernels = TUNED_KERNELS } = shape;
+    const { hidden, rows, dtype, heads } = shape;
+    const kernels = kernelsOf(shape);
     const active = (shape.active ?? Math.ceil(rows / 4)) / rows;
     for (const kernel of TUNED_KERNELS.filter((name) => kernels.includes(name))) {
       // Only one token at a time finds its own mask, and a copy has no batch.
@@ -89,9 +128,11 @@ export function tasksOf(device: GPUDevice, shapes: readonly TuneShape[]): TuneTa
         const tuned =
           kernel === COPY_KERNEL
             ? copyTunedFor(rowBytes(hidden, dtype) / 4)
-            : { kernel, dtype, batched, cols: hidden };
+            : kernel === ATTENTION_KERNEL
+              ? attentionTunedFor(hidden, rows, batched)
+              : { kernel, dtype, batched, cols: hidden };
         const key = taskKey(tuned);
-        if (!tasks.has(key)) tasks.set(key, { for: tuned, hidden, rows, dtype, active });
+        if (!tasks.has(key)) tasks.set(key, { for: tuned, hidden, rows, dtype, active, heads });
       }
     }
   }
@@ -119,6 +160,15 @@ function checkShape(device: GPUDevice, shape: TuneShape): void {
       ...details,
       kernel: unknown,
     });
+  const { heads } = shape;
+  if (
+    kernelsOf(shape).includes(ATTENTION_KERNEL) &&
+    (!heads || heads.heads % heads.kvHeads !== 0 || hidden % 2 !== 0)
+  )
+    throw new ShapeError(
+      `${name}: attention needs heads of an even number of dimensions, in whole groups; it is given ${JSON.stringify(heads)}.`,
+      { ...details, heads },
+    );
   try {
     checkStoredDtype(shape.dtype);
   } catch (cause) {

@@ -11,9 +11,12 @@ import { gateUp, linear } from '../mlp/kernels.js';
 import { RowOp, type StoredRows } from '../mlp/row-op.js';
 import { type DownVariant, downVariants, type RowVariant, rowVariants } from '../mlp/variants.js';
 import { DevicePool } from '../pool/device-pool.js';
+import { attentionSubject } from './attention-subject.js';
 import { copyRows } from '../slab/kernels.js';
 import { COPY_KERNEL, type CopyVariant, copyVariants } from '../slab/variants.js';
-import type { TuneTask } from './shapes.js';
+import { randomValues } from './random-values.js';
+import type { TunedKernel, TuneTask } from './shapes.js';
+import { ATTENTION_KERNEL } from '../llama/attention-variants.js';
 
 /** Records the work so many times, one after the other, each on the next replica of the rows. */
 export type Record = (encoder: GPUCommandEncoder, times: number) => void;
@@ -47,8 +50,11 @@ const EPS = 1e-5;
 
 export function makeSubject(device: GPUDevice, task: TuneTask): Subject {
   const memory = new BufferGroup(device);
+  const { kernel } = task.for;
   try {
-    const made = makers[task.for.kernel](new Bench(memory, task));
+    if (kernel === ATTENTION_KERNEL)
+      return { recording: false, ...attentionSubject(memory, task), destroy: () => memory.destroy() };
+    const made = makers[kernel](new Bench(memory, task));
     return { recording: false, ...made, destroy: () => memory.destroy() };
   } catch (error) {
     memory.destroy();
@@ -56,9 +62,9 @@ export function makeSubject(device: GPUDevice, task: TuneTask): Subject {
   }
 }
 
-type Made = Pick<Subject, 'variants' | 'axis' | 'build'> & { recording?: boolean };
+export type Made = Pick<Subject, 'variants' | 'axis' | 'build'> & { recording?: boolean };
 
-const makers: { readonly [K in TuneTask['for']['kernel']]: (bench: Bench) => Made } = {
+const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (bench: Bench) => Made } = {
   linear(bench) {
     const { task, x, xStride, hidden } = bench;
     const { batched } = task.for;
@@ -340,15 +346,6 @@ function thresholdFor(block: Float32Array, x: Float32Array, hidden: number, acti
     return scale * sum;
   }).sort();
   return Math.max(0, gates[Math.floor((1 - active) * gates.length)] ?? 0);
-}
-
-/** In [-1, 1), and the same for each variant and each run. */
-function randomValues(length: number, seed: number): Float32Array<ArrayBuffer> {
-  let state = seed;
-  return Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
 }
 
 function shuffledIds(count: number): number[] {

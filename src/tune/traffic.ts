@@ -60,6 +60,8 @@ export function leastBytes(
     const layer = layers[l];
     const size = (name: string): number => sizeOf(buffers.get(name));
     if (isCopy(dispatch)) return layer ? layer.moved / copies[l] : null;
+    // Of the cache it writes one token's part, which is as large as what it reads.
+    if (kernel.name === 'rope') return 2 * size('qkv');
     if (buffers.has('keys')) return layer ? layer.cache : null;
     // The one kernel that looks its rows up: what it reads of the table is as large as what it writes, in f32.
     if (buffers.has('tokens')) return 2 * size('x') + size('scaled') + size('next_norm');

@@ -1,12 +1,11 @@
-/** embed, rms_norm, rope and attention. */
+/** embed, rms_norm and rope; attention.test.ts has attention. */
 import { describe, expect, it } from 'vitest';
-import { attention as attentionTwin } from '../../shaders/attention.js';
 import { embed as embedTwin } from '../../shaders/embed.js';
 import { rmsNorm as rmsNormTwin } from '../../shaders/rms_norm.js';
 import { rope as ropeTwin } from '../../shaders/rope.js';
 import { f32Bits, roundUp } from '../../src/gpu/buffers.js';
 import { activationStride } from '../../src/gpu/layout.js';
-import { attention, attentionConstants, embed, rmsNorm, rope } from '../../src/llama/kernels.js';
+import { embed, rmsNorm, rope } from '../../src/llama/kernels.js';
 import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
@@ -125,8 +124,6 @@ const frequenciesOf = (half: number) => Float64Array.from({ length: half }, (_, 
 const ropes = pairwise(
   {
     WORKGROUP: [8, 16, 64, 128],
-    // Positions between two barriers: fewer than lanes, and more.
-    TILE: [32, 64, 256],
     heads: ['4/4', '4/2', '6/1'],
     half: [1, 10, 32, 40],
     batch: [1, 3],
@@ -196,141 +193,6 @@ describeAdapters('rope', (ctx) => {
       }),
     );
   });
-});
-
-const attentions = pairwise(
-  {
-    WORKGROUP: [8, 16, 64, 128],
-    // Positions between two barriers: fewer than lanes, and more.
-    TILE: [32, 64, 256],
-    heads: ['4/4', '4/2', '6/1'],
-    dim: [2, 20, 64, 80, 128],
-    batch: [1, 3],
-    position: [0, 1, 15, 63, 200],
-    // How sharp the softmax is: 30 makes scores of hundreds, where only the largest few count.
-    sharpness: [1, 30],
-  } as const,
-  source(12),
-  // lavapipe takes 3 to 12 s to compile a large head; 64 and 128 are what models have, 80 over 16 lanes takes two quads a lane.
-  ({ WORKGROUP, dim }) => dim < 64 || ['64 64', '64 128', '16 80', '8 64'].includes(`${WORKGROUP} ${dim}`),
-);
-
-describeAdapters('attention', (ctx) => {
-  attentions.forEach((one, seed) => {
-    it(nameOf(one), () =>
-      useLab(ctx.device, async (lab) => {
-        const { dim, batch, position, WORKGROUP } = one;
-        const [heads, kvHeads] = one.heads.split('/').map(Number);
-        const random = source(seed);
-        const length = position + batch;
-        const q = randomValues(random, batch * heads * dim).map((v) => v * one.sharpness);
-        const keys = randomValues(random, length * kvHeads * dim);
-        const values = randomValues(random, length * kvHeads * dim);
-        const qStride = heads * dim + 2 * kvHeads * dim;
-        const outStride = heads * dim + 5;
-        const out = lab.poisoned(batch * outStride);
-        const scale = Math.fround(1 / Math.sqrt(dim));
-        // What lies beyond the last position in the cache must not be looked at.
-        const cachedDim = roundUp(dim, 4);
-        const cache = (data: Float32Array) => {
-          const longer = new Float32Array((length + 3) * kvHeads * cachedDim).fill(Number.NaN);
-          // The padding of a head is zero, as in a fresh cache.
-          longer.fill(0, 0, length * kvHeads * cachedDim);
-          for (let r = 0; r < length * kvHeads; r++)
-            longer.set(data.subarray(r * dim, (r + 1) * dim), r * cachedDim);
-          return lab.buffer(longer);
-        };
-        lab.run({
-          table: attention,
-          variant: {
-            slots: { fresh: 'cached' },
-            constants: attentionConstants(dim, { WORKGROUP, TILE: one.TILE }),
-          },
-          params: [heads, kvHeads, dim, qStride, outStride, f32Bits(scale)],
-          step: [batch, position],
-          buffers: {
-            q: lab.buffer(spread(q, heads * dim, qStride, Number.NaN)),
-            keys: cache(keys),
-            values: cache(values),
-            out,
-          },
-          grid: [heads, batch, 1],
-        });
-        const shape = { heads, kvHeads, dim, position, scale };
-        const want = attentionTwin({ ...shape, q, keys, values });
-        // A score's error, relative to the sum its dot product adds up, becomes the relative error of its weight.
-        const score = 1 + one.sharpness * scale * dim * 0.3;
-        const size = attentionTwin({ ...shape, q, keys, values: sizes(values) }).map((v) => v * score);
-        new Expected(batch * outStride)
-          .setRows(want, size, heads * dim, outStride)
-          .check(await lab.read(out));
-      }),
-    );
-  });
-});
-
-describeAdapters('attention that turns its own token', (ctx) => {
-  it.for([
-    ['4/4', 64, 0],
-    ['4/2', 20, 70],
-    ['6/1', 10, 200],
-    ['4/2', 80, 63],
-  ] as const)('heads %s of %d at position %d', ([groups, dim, position]) =>
-    useLab(ctx.device, async (lab) => {
-      const [heads, kvHeads] = groups.split('/').map(Number);
-      const random = source(dim);
-      const frequencies = frequenciesOf(dim / 2);
-      const qkv = randomValues(random, (heads + 2 * kvHeads) * dim);
-      const past = [0, 1].map(() => randomValues(random, position * kvHeads * dim));
-      const turns = new Float32Array((position + 1) * dim).fill(Number.NaN);
-      frequencies.forEach((frequency, d) => {
-        turns[position * dim + 2 * d] = Math.cos(position * frequency);
-        turns[position * dim + 2 * d + 1] = Math.sin(position * frequency);
-      });
-      const cachedDim = roundUp(dim, 4);
-      // The past is there; this token's place is poisoned, to be written and never read.
-      const cache = (data: Float32Array) => {
-        const all = new Float32Array((position + 2) * kvHeads * cachedDim).fill(Number.NaN);
-        all.fill(0, 0, position * kvHeads * cachedDim);
-        for (let r = 0; r < position * kvHeads; r++)
-          all.set(data.subarray(r * dim, (r + 1) * dim), r * cachedDim);
-        return lab.buffer(all);
-      };
-      const [keys, values] = past.map(cache);
-      const out = lab.poisoned(heads * dim + 3);
-      const scale = Math.fround(1 / Math.sqrt(dim));
-      lab.run({
-        table: attention,
-        variant: {
-          slots: { fresh: 'turned' },
-          constants: attentionConstants(dim, { WORKGROUP: 16, TILE: 64 }),
-        },
-        params: [heads, kvHeads, dim, qkv.length, heads * dim, f32Bits(scale)],
-        step: [1, position],
-        buffers: { q: lab.buffer(qkv), keys, values, turns: lab.buffer(turns), out },
-        grid: [heads, 1, 1],
-      });
-      const turned = ropeTwin(qkv, position, frequencies);
-      const newKeys = turned.slice(heads * dim, (heads + kvHeads) * dim);
-      const newValues = qkv.slice((heads + kvHeads) * dim);
-      const input = { heads, kvHeads, dim, position, scale, q: turned.slice(0, heads * dim) };
-      const allKeys = [...past[0], ...newKeys];
-      const allValues = [...past[1], ...newValues];
-      const want = attentionTwin({ ...input, keys: allKeys, values: allValues });
-      const bound = attentionTwin({ ...input, keys: allKeys, values: allValues.map(Math.abs) });
-      const size = bound.map((v) => v * (1 + scale * dim));
-      new Expected(heads * dim + 3).setRows(want, size, heads * dim, heads * dim).check(await lab.read(out));
-      const cached = [keys, values].map(async (buffer) => new Float32Array((await lab.read(buffer)).buffer));
-      const [gotKeys, gotValues] = await Promise.all(cached);
-      for (let c = 0; c < kvHeads * dim; c++) {
-        const at = (position * kvHeads + Math.floor(c / dim)) * cachedDim + (c % dim);
-        expect(Math.abs(gotKeys[at] - newKeys[c])).toBeLessThan(1e-5);
-        expect(gotValues[at]).toBe(newValues[c]);
-      }
-      // Nothing beyond this position is written.
-      expect(gotKeys[(position + 1) * kvHeads * cachedDim]).toBeNaN();
-    }),
-  );
 });
 
 describe("the twin's rope", () => {

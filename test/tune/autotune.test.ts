@@ -3,6 +3,7 @@ import { OptionError, ShapeError } from '../../src/errors.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { setTuning, type TunedEntry, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
+import { attentionVariant, attentionVariants } from '../../src/llama/attention-variants.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { downVariants, type RowKind, rowVariants } from '../../src/mlp/variants.js';
@@ -104,6 +105,19 @@ describeAdapters('autotune', (ctx) => {
     setTuning(device, null);
   });
 
+  it('tunes attention for heads and positions', async () => {
+    const { device } = ctx;
+    const heads = { heads: 4, kvHeads: 2 };
+    const attended: TuneShape = { hidden: 16, rows: 40, dtype: 'f32', batched: false, heads };
+    const result = await autotune(device, [attended], quick);
+    expect(result.notes).toEqual([]);
+    expect(result.entries.map(({ kernel, cols }) => `${kernel} ${cols}`)).toEqual(['attention 640']);
+    const declared = attentionVariants(traitsOf(device), { ...heads, headDim: 16 }, 40, false);
+    expect(declared).toContainEqual(result.entries[0].variant);
+    expect(attentionVariant(device, { ...heads, headDim: 16 }, 40, false)).toEqual(result.entries[0].variant);
+    setTuning(device, null);
+  });
+
   it('keeps what was tuned for other shapes, and with `again: false` what was for these', async () => {
     const { device } = ctx;
     const only = (hidden: number): TuneShape => ({ ...shape, hidden, kernels: ['down'], batched: false });
@@ -186,6 +200,16 @@ describeAdapters('autotune', (ctx) => {
       /shape 1099511627776x90 f32: no variant covers it: one row/,
     ],
     ['an unknown dtype', { dtype: 'f64' as 'f32' }, /shape 36x90 f64: no variant covers it: .*f64/],
+    [
+      'attention without heads',
+      { kernels: ['attention'] },
+      /shape 36x90 f32: attention needs heads .* undefined/,
+    ],
+    [
+      'heads that share keys unevenly',
+      { heads: { heads: 6, kvHeads: 4 } },
+      /shape 36x90 f32: attention needs heads .*"kvHeads":4/,
+    ],
     ['an unknown kernel', { kernels: ['conv' as 'down'] }, /kernel "conv" is not one of linear/],
   ])('refuses %s before anything runs', async (_, change, message) => {
     const failed = autotune(ctx.device, [shape, { ...shape, ...change }], quick);
@@ -242,6 +266,14 @@ describe('tasks of a model', () => {
       'copy_rows f32 32: 192',
       'linear f16 128: 64',
       'linear f16 batched 128: 64',
+      'attention f32 4096: 128',
+      'attention f32 32768: 1024',
+      'attention f32 131072: 4096',
+      'attention f32 batched 4096: 128',
+    ]);
+    const short = tasksOf(device, modelShapes({ ...sizes, maxPositions: 256 }, 'f16'));
+    expect(short.map((task) => task.for.cols).sort((a, b) => a - b)).toEqual([
+      32, 64, 64, 64, 64, 64, 128, 128, 4096, 4096,
     ]);
   });
 

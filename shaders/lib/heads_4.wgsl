@@ -1,0 +1,34 @@
+// Four heads that share their keys and values: each is read once for all. Written out, as quads are.
+const HEADS: u32 = 4u;
+struct Queries {
+  a: Quads,
+  b: Quads,
+  c: Quads,
+  d: Quads,
+}
+struct Mixes {
+  a: Mix,
+  b: Mix,
+  c: Mix,
+  d: Mix,
+}
+fn queries_of(lane: u32) -> Queries { return Queries(lane_query(0u, lane), lane_query(1u, lane), lane_query(2u, lane), lane_query(3u, lane)); }
+fn mixes_begun(span: u32, local: u32) -> Mixes {
+  return Mixes(mix_begun(0u, span, local), mix_begun(1u, span, local), mix_begun(2u, span, local), mix_begun(3u, span, local));
+}
+fn mixes_at(mixes: Mixes, h: u32) -> Mix {
+  switch h {
+    case 0u: { return mixes.a; }
+    case 1u: { return mixes.b; }
+    case 2u: { return mixes.c; }
+    default: { return mixes.d; }
+  }
+}
+fn mixes_four(m: Mixes, q: Queries, k: Four, v: Four, here: vec4<bool>) -> Mixes {
+  return Mixes(
+    mix_four(m.a, q.a, k, v, here),
+    mix_four(m.b, q.b, k, v, here),
+    mix_four(m.c, q.c, k, v, here),
+    mix_four(m.d, q.d, k, v, here),
+  );
+}

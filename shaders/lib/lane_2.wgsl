@@ -1,0 +1,5 @@
+// The quads of a head that one lane has: two, LANES apart.
+fn lane_query(h: u32, lane: u32) -> Quads { return Quads(query_at(h, lane, 0u), query_at(h, lane, 1u)); }
+fn lane_key(start: u32, lane: u32) -> Quads { return Quads(key_at(start, lane, 0u), key_at(start, lane, 1u)); }
+fn lane_value(start: u32, lane: u32) -> Quads { return Quads(value_at(start, lane, 0u), value_at(start, lane, 1u)); }
+fn lane_fresh(lane: u32) -> Quads { return Quads(fresh_at(lane, 0u), fresh_at(lane, 1u)); }
