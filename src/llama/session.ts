@@ -6,7 +6,7 @@ import { type Compute, checkCompute } from '../mlp/compute.js';
 import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
 import { COUNT_WORDS } from '../slab/device-planner.js';
-import { Slab } from '../slab/slab.js';
+import type { Slab } from '../slab/slab.js';
 import type { UpdateStats } from '../slab/update-stats.js';
 import { AutoLayers } from './auto-layers.js';
 import { BudgetedLayers, budgetedStrategy, type SessionResidency } from './budgeted-layers.js';
@@ -17,12 +17,13 @@ import { checkMode, type Mode } from './mode.js';
 import { Prefill } from './prefill.js';
 import { ResidentLayers } from './resident.js';
 import { Sampler } from './sample.js';
-import type { LayerWeights, LlamaWeights } from './weights.js';
+import { checkSlabDtype, makeSlabs, type SlabsOptions } from './session-slabs.js';
+import type { LlamaWeights } from './weights.js';
 import { checkTokenIds } from './token-ids.js';
 import type { Draws } from './token-drawer.js';
 import { type Followed, WholeTokens } from './whole-tokens.js';
 
-export interface SessionOptions {
+export interface SessionOptions extends SlabsOptions {
   /** Default auto. Decides how decode and (dense, indexed and auto; see `Prefill`) prefill reach their rows. */
   strategy?: Strategy;
   /** `exact` (default) leaves out what contributes nothing; `threshold` what `thresholds` says. */
@@ -41,11 +42,6 @@ export interface SessionOptions {
    * one readback. `host`: each layer's mask comes to the CPU and is waited for.
    */
   planOn?: 'device' | 'host';
-  /**
-   * Slots of each layer's slab (repack and paired), from 1 to its rows. Default all, so that every mask fits. A token that
-   * needs more is done again through index lists where the device plans, and is a CapacityError where the host does.
-   */
-  slabRows?: number;
   /** For weights loaded under a budget, where masks come to the host, whatever `planOn` says. */
   residency?: SessionResidency;
 }
@@ -99,7 +95,7 @@ export class LlamaSession {
   private at = 0;
   private readonly auto: AutoLayers;
 
-  /** @throws OptionError for an unknown strategy or mode, or thresholds that do not fit the model. */
+  /** @throws OptionError for an unknown strategy, mode or slab dtype, or thresholds that do not fit the model. */
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
     const { config, context } = weights;
     const strategy = checkStrategy(options.strategy ?? 'auto');
@@ -114,17 +110,16 @@ export class LlamaSession {
     this.device = device;
     this.weights = weights;
     this.memory = new BufferGroup(device);
-    const { planOn = 'device', slabRows: capacity } = options;
+    const { planOn = 'device' } = options;
     if (planOn !== 'device' && planOn !== 'host') {
       throw new OptionError(`planOn is "${String(planOn)}"; it must be device or host.`, { planOn });
     }
     this.planOn = planOn;
-    const slab = (pool: LayerWeights['mlp'], l: number) =>
-      new Slab(pool, { label: `layer ${l} slab`, pendingUpdates: 1, capacity });
     if (weights.slots)
       this.budgeted = new BudgetedLayers(device, weights, budgetedStrategy(strategy), options.residency);
     const packs = !this.budgeted && (this.strategy === 'repack' || this.strategy === 'paired');
-    const slabs = packs ? weights.layers.map(({ mlp }, l) => slab(mlp, l)) : [];
+    checkSlabDtype(options.slabDtype, packs, this.compute);
+    const slabs = packs ? makeSlabs(weights.layers, options) : [];
     this.slabs = slabs;
     if (packs && this.strategy === 'paired' && planOn === 'device')
       this.resident = new ResidentLayers(this.memory, slabs);

@@ -6,6 +6,7 @@ import { COMPUTES } from '../mlp/compute.js';
 import { MODES } from '../llama/mode.js';
 import { POOL_HOMES } from '../llama/weights.js';
 import { parseBudget } from '../residency/budget.js';
+import { SLAB_DTYPES } from '../slab/slab-fields.js';
 import { STRATEGIES } from '../mlp/strategy.js';
 import { runAutotune } from './commands/autotune.js';
 import { runCalibrate } from './commands/calibrate.js';
@@ -97,6 +98,12 @@ program
   .addOption(mode())
   .addOption(dtype())
   .addOption(compute())
+  .addOption(
+    new Option(
+      '--slab-dtype <dtype>',
+      'with --strategy repack or paired, what rows are converted to in the slab (default: as they are stored)',
+    ).choices(SLAB_DTYPES),
+  )
   .option('--context <n>', "positions to make room for (default: the model's, at most 4096)", integer)
   .addOption(
     budget("GPU memory for the MLPs' up and down rows: 25%, or bytes such as 512MB; the others are uploaded"),

@@ -6,6 +6,7 @@ import type { SlabField } from './copier.js';
 
 /** What a slab can convert its rows to on the way in. */
 export type SlabDtype = 'f32' | 'f16';
+export const SLAB_DTYPES: readonly SlabDtype[] = ['f32', 'f16'];
 
 /** The pool's fields as a slab of these dtypes keeps them. @throws OptionError for a dtype that rows cannot be converted to. */
 export function slabFields(

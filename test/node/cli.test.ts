@@ -284,6 +284,16 @@ describe('command line', () => {
     expect(JSON.parse(out).stats).toMatchObject({ dtype: 'f16', compute: 'f16' });
   });
 
+  it('keeps rows in the slab as --slab-dtype says, and refuses it where there is no slab', async () => {
+    const args = ['generate', '--model', model, '--prompt', 'The people', '--max-tokens', '4', '--json'];
+    const packed = await run([...args, '--dtype', 'q8', '--slab-dtype', 'f16', '--strategy', 'paired']);
+    expect(packed.err).not.toMatch(/Error/);
+    expect(JSON.parse(packed.out).stats).toMatchObject({ dtype: 'q8', slabDtype: 'f16', strategy: 'paired' });
+    const { code, err } = await run([...args, '--slab-dtype', 'f16', '--strategy', 'indexed']);
+    expect(code).toBe(1);
+    expect(err).toMatch(/OptionError: a slab dtype is for slabs: use strategy repack or paired/);
+  });
+
   it('refuses a dtype that there is not', async () => {
     const { code, err } = await run(['generate', '--model', model, '--prompt', 'a', '--dtype', 'q5']);
     expect(code).toBe(1);

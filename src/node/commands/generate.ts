@@ -7,6 +7,7 @@ import type { StoredDtype } from '../../gpu/layout.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { PoolHome } from '../../llama/weights.js';
 import { type Budget, policyNamed } from '../../residency/index.js';
+import type { SlabDtype } from '../../slab/slab-fields.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
@@ -25,6 +26,7 @@ export interface GenerateFlags {
   strategy: Strategy;
   mode: Mode;
   dtype?: StoredDtype;
+  slabDtype?: SlabDtype;
   compute: Compute;
   context?: number;
   budget?: Budget;
@@ -53,6 +55,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
       mode,
       thresholds,
       compute,
+      slabDtype: flags.slabDtype,
       residency: { policy: flags.policy },
     });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
@@ -86,6 +89,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
         mode,
         dtype: model.weights.dtype,
         compute,
+        ...(flags.slabDtype ? { slabDtype: flags.slabDtype } : {}),
         ...(flags.budget ? { budget: flags.budget, slots: model.weights.slots } : {}),
       };
       const text = codec ? codec.decode(tokens) : null;
