@@ -1,16 +1,20 @@
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import { type Arm, type ArmTimes, LayerBench, timeArms } from '../lib/arms.js';
+import { type Arm, type ArmTimes, LayerBench, takenBy, timeArms } from '../lib/arms.js';
 import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
+import { MeasuredCosts } from '../lib/measured-costs.js';
 import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
-import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
+import { randomSource, ratioOf, type Stats, statsOf } from '../../src/tune/stats.js';
 import { deviceTimer } from '../../src/tune/timer.js';
 
 const ARMS: readonly Arm[] = ['dense', 'indexed', 'packed', 'paired', 'repack'];
-/** Those that copy rows: their masks change from step to step. */
-const WRITERS: readonly Arm[] = ['paired', 'repack'];
+/** From so many percent on no slab is made: what is left is whether `auto` sees that a list does not pay. */
+const TOO_DENSE = 60;
+const READERS: readonly Arm[] = ['dense', 'indexed'];
+/** Those that copy rows, and the one that may: their masks change from step to step. */
+const WRITERS: readonly Arm[] = ['paired', 'repack', 'auto'];
 /** Share of the active rows that each step's mask replaces: what `paired` has to write. */
 const WRITES = 0.2;
 
@@ -26,23 +30,35 @@ interface Grid {
  * by batch and by the union's density. `packed` finds its rows in the slab (reading alone, which indexed must be
  * compared with to see what contiguous rows are worth). Those three read the same rows at every step, from a cache
  * where they fit; `paired` and `repack` have a fifth of the rows change at every step, and bring in what they must.
+ *
+ * `auto` has measured costs and the same masks as `paired`; `batch.auto_worst_vs_dense` is its device time over that of
+ * dense, less 1, the worst of all densities and batches from 4 on: exactly 0 where it takes dense itself. A quick run,
+ * which has no time to measure costs, leaves it out.
  */
 export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
   const timer = deviceTimer(device);
   const ceilings = new Ceilings(device, timer);
   const { shapes, dtypes, densities, batches } = gridFor(context);
-  const total = shapes.length * dtypes.length * densities.length * batches.length;
+  const costs = new MeasuredCosts(device);
+  let worst: number | null = null;
+  const single = batches.includes(1) ? densities.filter((density) => density >= TOO_DENSE).length : 0;
+  const total = shapes.length * dtypes.length * (densities.length * batches.length - single);
   const outcome: Required<SuiteOutcome> = { results: [], summary: {}, skipped: [] };
   let done = 0;
   try {
     for (const shape of shapes) {
       for (const dtype of dtypes) {
-        const capacity = Math.round((shape.rows * Math.max(...densities)) / 100);
+        const packed = densities.filter((density) => density < TOO_DENSE);
+        const capacity = Math.round((shape.rows * Math.max(...packed)) / 100);
         const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
-        const layer = new Lazy(() => makeLayer(device, shape, dtype, capacity));
+        const layer = new Lazy(async () => {
+          if (!context.quick) await costs.measure({ ...shape, dtype });
+          return makeLayer(device, shape, dtype, capacity);
+        });
         for (const density of densities) {
-          for (const batch of batches) {
+          // What one token's list is worth, the suite mlp shows.
+          for (const batch of density < TOO_DENSE ? batches : batches.filter((one) => one > 1)) {
             const name = `${shape.name} ${dtype} d${density} b${batch}`;
             context.progress(done++, total, name);
             if (shortage) {
@@ -50,6 +66,8 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
               continue;
             }
             const m = Math.round((shape.rows * density) / 100);
+            const judged = batch > 1 && !context.quick;
+            const arms = density < TOO_DENSE ? ARMS : READERS;
             const kept = await context.measured(name, async () => {
               const mlp = await layer.get();
               const bench = new LayerBench(mlp, timer, batch);
@@ -58,7 +76,7 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
               const moving = new MaskRing({ n: shape.rows, m, change }, 'random', m);
               const { value: times, read } = await framed(ceilings, context.quick ? 3 : 5, () =>
                 timeArms(bench, {
-                  arms: ARMS,
+                  arms: judged ? [...arms, 'auto'] : arms,
                   chain: (sets, arm) => (WRITERS.includes(arm) ? moving : still).take(sets),
                   repeats: context.full ? 15 : context.quick ? 3 : 5,
                   budgetMs: context.quick ? 40 : 80,
@@ -72,17 +90,30 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
             const line = Object.entries(kept.times.deviceMs).map(
               ([arm, ms]) => `${arm} ${statsOf(ms).median.toFixed(2)}`,
             );
-            context.log(`${name}: ms ${line.join(', ')}`);
+            const behind = behindDense(kept.times);
+            if (behind) worst = Math.max(worst ?? 0, behind.median);
+            const took = behind ? `; auto ${takenBy(kept.times.chosen)}` : '';
+            context.log(`${name}: ms ${line.join(', ')}${took}`);
           }
         }
         await layer.destroy();
       }
     }
   } finally {
+    costs.restore();
     ceilings.destroy();
     timer.destroy();
   }
+  if (worst !== null) outcome.summary['batch.auto_worst_vs_dense'] = worst;
   return outcome;
+}
+
+/** Device time of what `auto` took over that of dense, less 1; null where `auto` was not among the arms. */
+function behindDense({ chosen, deviceMs }: ArmTimes): Stats | null {
+  const took = takenBy(chosen);
+  if (!took) return null;
+  const { [took]: mine, dense } = deviceMs;
+  return mine && dense ? statsOf(mine.map((ms, i) => ms / dense[i] - 1)) : null;
 }
 
 function report(
@@ -119,6 +150,9 @@ function report(
       readCeilingAfter: read.after,
       speedupOverDense: dense && ratioOf(dense, values),
       speedupOverIndexed: indexed && ratioOf(indexed, values),
+      ...(arm === 'auto'
+        ? { chosen: times.chosen, estimates: times.estimates, behindDense: behindDense(times) }
+        : {}),
     });
   }
   const lead = shape.name === 'published' ? 'batch' : `batch.${shape.name}`;
@@ -135,7 +169,12 @@ function report(
 function gridFor({ full, quick }: BenchContext): Grid {
   const published = shapeOf('published');
   if (full)
-    return { shapes: SHAPES, dtypes: STORED_DTYPES, densities: [10, 25, 50, 100], batches: [1, 4, 16, 64] };
+    return {
+      shapes: SHAPES,
+      dtypes: STORED_DTYPES,
+      densities: [10, 25, 50, 75, 100],
+      batches: [1, 4, 16, 64],
+    };
   if (quick) return { shapes: [published], dtypes: ['f32'], densities: [10], batches: [1, 16] };
-  return { shapes: [published], dtypes: ['f32'], densities: [10, 25, 50], batches: [1, 4, 16, 64] };
+  return { shapes: [published], dtypes: ['f32'], densities: [10, 25, 50, 75, 100], batches: [1, 4, 16, 64] };
 }

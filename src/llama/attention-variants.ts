@@ -60,9 +60,11 @@ export function attentionVariants(
   const rows = (heads: AttentionVariant['heads'], WORKGROUP: number) =>
     ({ walk: 'subgroup', heads, WORKGROUP, TILE: 4 }) as const;
   const widest = Math.max(8, subgroup);
-  const cuts = software
-    ? [...shared.map((heads) => rows(heads, subgroup)), rows(shared[0], 2 * subgroup), tile(8), tile(16)]
-    : [...shared.map((heads) => rows(heads, 2 * widest)), rows(shared[0], 8 * widest), tile(64), tile(128)];
+  const tiles = software ? [tile(8), tile(16)] : [tile(64), tile(128)];
+  const together = software
+    ? [rows(shared[0], subgroup), rows(shared[0], 2 * subgroup)]
+    : [...shared.map((heads) => rows(heads, 2 * widest)), rows(shared[0], 8 * widest), tile(64)];
+  const cuts = subgroup >= 4 ? together : tiles;
   // For heads that a narrow workgroup has no room for.
   const wide = tile(MOST_LANES);
   const fitting = [...cuts, wide].filter(

@@ -258,6 +258,14 @@ async function sampleOf(timer: DeviceTimer, record: Record, times: number): Prom
 const nameOf = ({ for: { kernel, batched }, ...shape }: TuneTask): string =>
   `${kernel}${batched ? ' batched' : ''} ${describeShape(shape)}`;
 
+/**
+ * How far the variants that adapter features alone would choose are behind the tuned ones: the default's time over the
+ * chosen one's, the worst of all entries; 1 where each default was the fastest. Null without entries.
+ */
+export function defaultWorst(entries: readonly Pick<MeasuredEntry, 'speedup'>[]): number | null {
+  return entries.length === 0 ? null : Math.max(...entries.map(({ speedup }) => speedup));
+}
+
 /** A variant as a short text, its values in order. */
 export const describeVariant = (variant: TunedEntry['variant']): string => Object.values(variant).join(' ');
 

@@ -2,6 +2,7 @@ export {
   autotune,
   type AutotuneOptions,
   type AutotuneResult,
+  defaultWorst,
   describeVariant,
 } from './autotune.js';
 export { type TuningKey, tuningKeyOf } from '../gpu/tuning-key.js';

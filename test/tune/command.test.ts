@@ -95,6 +95,13 @@ describe.skipIf(!adapter)('pairslab autotune', () => {
     const saved = JSON.parse((await run({ print: true, json: true }, folder)).out);
     expect(saved).toMatchObject({ file: join(folder, readdirSync(folder)[0]), costs: [{ dtype: 'f32' }] });
     expect(saved.entries).toHaveLength(8);
+    const speedups = saved.entries.map(({ speedup }: { speedup: number }) => speedup);
+    expect(saved.summary).toEqual({ 'tune.default_worst': Math.max(...speedups) });
+    expect(out).toMatch(
+      Math.max(...speedups) === 1
+        ? /alone, all would be the same/
+        : /alone, the worst would take \d+\.\d\d× as long/,
+    );
 
     const gpu = await requestDevice({ adapter: adapter.name, tuning: diskStore(folder) });
     expect(tuningOf(gpu.device)).toEqual({ entries: saved.entries, costs: saved.costs });

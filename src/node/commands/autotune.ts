@@ -4,7 +4,7 @@ import type { StoredDtype } from '../../gpu/layout.js';
 import { setTuning, type Tuning } from '../../gpu/tuning.js';
 import { openCheckpoint } from '../../llama/checkpoint.js';
 import { chooseDtype } from '../../llama/weights.js';
-import { autotune, type AutotuneResult, describeVariant } from '../../tune/autotune.js';
+import { autotune, type AutotuneResult, defaultWorst, describeVariant } from '../../tune/autotune.js';
 import type { MeasuredEntry } from '../../gpu/tuning.js';
 import { tuningKeyOf } from '../../gpu/tuning-key.js';
 import { defaultShapes, modelShapes, type TuneShape } from '../../tune/shapes.js';
@@ -93,7 +93,8 @@ function print(
   none: string,
 ): void {
   if (flags.json) {
-    process.stdout.write(`${JSON.stringify(tuning && { file, ...tuning })}\n`);
+    const summary = tuning && { 'tune.default_worst': defaultWorst(tuning.entries) };
+    process.stdout.write(`${JSON.stringify(tuning && { file, summary, ...tuning })}\n`);
     return;
   }
   if (!tuning || tuning.entries.length === 0) {
@@ -118,6 +119,10 @@ function print(
     ]);
   }
   process.stdout.write(`${table.toString()}\n`);
+  const worst = defaultWorst(tuning.entries) as number;
+  process.stdout.write(
+    `untuned, by the adapter's features alone, ${worst === 1 ? 'all would be the same' : `the worst would take ${worst.toFixed(2)}× as long`}\n`,
+  );
   const how = 'timer' in tuning ? `measured in ${tuning.seconds.toFixed(1)} s by ${tuning.timer}; ` : '';
   process.stdout.write(`${how}kept in ${file}\n`);
 }
