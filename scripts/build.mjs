@@ -42,6 +42,7 @@ await build({
     'node/index': 'src/node/index.ts',
     'node/cli': 'src/node/cli.ts',
     'bench/main': 'bench/main.ts',
+    'bench/soak': 'bench/soak.ts',
   },
   outdir: 'dist',
   splitting: true,

@@ -32,7 +32,11 @@ export class DeviceLimitError extends PairslabError {}
 /** The state that was asked for is on the device: `DevicePlanner.sync` brings it back. Nothing changed. */
 export class OnDeviceError extends PairslabError {}
 
-/** The GPU device was lost; objects made on it can no longer be used. */
+/**
+ * The GPU device was lost. What the host keeps (slot maps, masks, a session's tokens) is as it was before the step that
+ * was under way; `rebuild(device)` of whatever was made on the device brings it back on another one. `details`: reason,
+ * message, as WebGPU gives them.
+ */
 export class DeviceLostError extends PairslabError {}
 
 /** No WebGPU adapter fits what was asked for. */

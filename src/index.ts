@@ -1,5 +1,7 @@
 export * from './errors.js';
 export { createBuffer, destroyBuffer, gpuBytes } from './gpu/buffers.js';
+export { allocate } from './gpu/allocate.js';
+export { type Rebuildable, type Recover, recovering } from './gpu/recovering.js';
 export { finished, readBuffer } from './gpu/readback.js';
 export { setWaiter, waitFor, type Waiter } from './gpu/wait.js';
 export type { MatrixData, StoredDtype } from './gpu/layout.js';
@@ -16,7 +18,7 @@ export {
 export * from './mask/index.js';
 export * from './plan/index.js';
 export * from './residency/index.js';
-export { DevicePool, type PoolOptions } from './pool/device-pool.js';
+export { DevicePool, type PoolOptions, type PoolSource } from './pool/device-pool.js';
 export type { FieldLayout, FieldSpec, MatrixQuantization } from './pool/fields.js';
 export type { QuantizationError } from './quantize.js';
 export {
@@ -43,6 +45,7 @@ export {
 } from './slab/resident-slab.js';
 export { Slab } from './slab/slab.js';
 export type { SlabOptions, UpdateOptions } from './slab/slab-options.js';
+export { updateMany } from './slab/update-many.js';
 export type { UpdateStats } from './slab/update-stats.js';
 export type { SlabDtype } from './slab/slab-fields.js';
 export { UploadRing, type UploadRingOptions } from './slab/upload-ring.js';

@@ -9,6 +9,7 @@ import { weights } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { maskChain } from '../lib/masks.js';
 import type { BenchContext, Result, SuiteOutcome } from '../lib/report.js';
+import { measureManyUpdates } from '../lib/update-many.js';
 import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
@@ -134,6 +135,13 @@ export async function updateSuite(context: BenchContext): Promise<SuiteOutcome> 
         report(name, gated, k, steps, kept, outcome, context);
       }
       await layer.destroy();
+    }
+    for (const home of ['device', 'host'] as const) {
+      const name = `many layers, pool on ${home}`;
+      const repeats = context.quick ? 30 : 200;
+      const kept = await context.measured(name, () => measureManyUpdates(device, home, repeats));
+      outcome.results.push({ suite: 'update', case: name, ...kept });
+      outcome.summary[`update.many.${home}.speedup`] = kept.speedup.median;
     }
   } finally {
     ceilings.destroy();

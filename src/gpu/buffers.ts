@@ -1,4 +1,5 @@
 import { DeviceLimitError } from '../errors.js';
+import { checkLost } from './lost.js';
 
 /** Every storage row is padded to this many bytes: one `vec4<u32>`, the unit of the row copy. */
 export const ROW_ALIGN = 16;
@@ -54,9 +55,11 @@ export function checkBindingSize(device: GPUDevice, label: string, bytes: number
 
 /**
  * Creates a labelled buffer of at least `size` bytes (rounded up to 16, at least 16) and counts it.
- * @throws DeviceLimitError when the size exceeds the device's limits.
+ * @throws DeviceLimitError when the size exceeds the device's limits; DeviceLostError. For memory that runs out, which
+ * the device reports later, see `allocate`.
  */
 export function createBuffer(device: GPUDevice, label: string, size: number, usage: number): GPUBuffer {
+  checkLost(device);
   const bytes = Math.max(ROW_ALIGN, roundUp(size, ROW_ALIGN));
   if (usage & Usage.STORAGE) checkBindingSize(device, label, bytes);
   else if (bytes > device.limits.maxBufferSize) {
@@ -139,8 +142,13 @@ export class BufferGroup {
     const { sizes } = ledgerOf(this.device);
     return this.buffers.reduce((sum, buffer) => sum + (sizes.get(buffer) ?? 0), 0);
   }
-  destroy(): void {
-    for (const buffer of this.buffers.splice(0)) destroyBuffer(this.device, buffer);
+  /** How many buffers there are, for `destroy`. */
+  get count(): number {
+    return this.buffers.length;
+  }
+  /** Destroys all but the first `keep` that were made. */
+  destroy(keep = 0): void {
+    for (const buffer of this.buffers.splice(keep)) destroyBuffer(this.device, buffer);
   }
   private keep(buffer: GPUBuffer): GPUBuffer {
     this.buffers.push(buffer);

@@ -1,5 +1,5 @@
-import { DeviceLostError } from '../errors.js';
 import { createBuffer, destroyBuffer, roundUp, Usage } from './buffers.js';
+import { checkLost } from './lost.js';
 import { waitFor } from './wait.js';
 
 /** Reads `size` bytes of `buffer` (a multiple of 4, as is `offset`) once all work submitted so far is done. */
@@ -45,16 +45,12 @@ export class Readback {
     encoder.copyBufferToBuffer(source, sourceOffset, this.buffer, offset, bytes);
   }
 
-  /** Waits for the copies that were submitted and returns a copy of the first `bytes` bytes. */
+  /**
+   * Waits for the copies that were submitted and returns a copy of the first `bytes` bytes.
+   * @throws DeviceLostError when the device is lost before they are there.
+   */
   async read(bytes: number): Promise<ArrayBuffer> {
-    try {
-      await waitFor(this.device, this.buffer.mapAsync(1 /* GPUMapMode.READ */, 0, roundUp(bytes, 4)));
-    } catch (cause) {
-      const lost = await Promise.race([this.device.lost, Promise.resolve(null)]);
-      if (lost)
-        throw new DeviceLostError(`the GPU device was lost (${lost.reason}): ${lost.message}`, { cause });
-      throw cause;
-    }
+    await waitFor(this.device, this.buffer.mapAsync(1 /* GPUMapMode.READ */, 0, roundUp(bytes, 4)));
     const copy = this.buffer.getMappedRange(0, roundUp(bytes, 4)).slice(0, bytes);
     this.buffer.unmap();
     return copy;
@@ -65,7 +61,9 @@ export class Readback {
   }
 }
 
-/** Resolves when everything submitted so far has finished. */
-export function finished(device: GPUDevice): Promise<undefined> {
-  return waitFor(device, device.queue.onSubmittedWorkDone());
+/** Resolves when everything submitted so far has finished. @throws DeviceLostError when the device was lost instead. */
+export async function finished(device: GPUDevice): Promise<void> {
+  await waitFor(device, device.queue.onSubmittedWorkDone());
+  // A lost device counts its work as done.
+  checkLost(device);
 }

@@ -1,3 +1,5 @@
+import { unlessLost } from './lost.js';
+
 /**
  * How to wait for a GPU promise. In a browser a plain `await` is right. Under dawn.node it is not: while any promise
  * is pending its event loop spins on the main thread and takes a core from a software adapter, so `src/node` registers
@@ -12,8 +14,12 @@ export function setWaiter(device: GPUDevice, waiter: Waiter): void {
   waiters.set(device, waiter);
 }
 
-/** Waits for `promise` the way that was registered for `device`; plainly when none was. */
+/**
+ * Waits for `promise` the way that was registered for `device`; plainly when none was.
+ * @throws DeviceLostError when the device is lost, even where the promise would then never settle.
+ */
 export function waitFor<T>(device: GPUDevice, promise: Promise<T>): Promise<T> {
   const waiter = waiters.get(device);
-  return waiter ? waiter(promise) : promise;
+  const settled = unlessLost(device, promise);
+  return waiter ? waiter(settled) : settled;
 }

@@ -53,9 +53,8 @@ export class BudgetedLayers {
   readonly strategy: BudgetedStrategy;
   readonly slabs: readonly ResidentSlab[];
   readonly ring: UploadRing;
-  private readonly device: GPUDevice;
   private readonly weights: LlamaWeights;
-  private readonly memory: BufferGroup;
+  private memory: BufferGroup;
   private readonly arriving = new ArrivingRows();
   private lastUpdates: readonly UpdateStats[] = [];
   private readonly layers = new Map<LlamaGraph, SlotsLayer[]>();
@@ -74,7 +73,6 @@ export class BudgetedLayers {
     const { rowBytes } = pools[0];
     const bytes =
       options.ringBytes ?? Math.max(rowBytes, Math.min(MOST_RING_BYTES, Math.max(...slots) * rowBytes));
-    this.device = device;
     this.weights = weights;
     this.strategy = strategy;
     this.memory = new BufferGroup(device);
@@ -136,6 +134,18 @@ export class BudgetedLayers {
     return recorder.finish();
   }
 
+  /**
+   * Brings slabs and ring to `device`: the rows that were resident are uploaded again.
+   * @throws DeviceLimitError, DeviceLostError; what the pools' `read` throws. It can then be called again.
+   */
+  async rebuild(device: GPUDevice): Promise<void> {
+    this.ring.rebuild(device);
+    for (const slab of this.slabs) await slab.rebuild(this.arriving);
+    this.memory.destroy();
+    this.memory = new BufferGroup(device);
+    this.layers.clear();
+  }
+
   destroy(): void {
     for (const slab of this.slabs) slab.destroy();
     this.ring.destroy();
@@ -147,7 +157,7 @@ export class BudgetedLayers {
       stats.submits++;
       this.submitted();
     };
-    return new Recorder(this.device, label, onSubmit, tap);
+    return new Recorder(this.ring.device, label, onSubmit, tap);
   }
 
   private async encodeLayers(

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.js';
 import { gpuBytes } from '../gpu/buffers.js';
+import { type Recover, recovering } from '../gpu/recovering.js';
 import { decodeBytes } from './bytes.js';
 import type { Sampler } from './sample.js';
 import { MOST_TOKENS } from './graph.js';
@@ -19,6 +20,8 @@ export interface GenerateOptions {
   onPrefill?: (done: number, total: number) => void;
   /** Stops after the current run of tokens. */
   signal?: AbortSignal;
+  /** Gives another device when the session's is lost: session and weights are rebuilt there, and the text goes on. */
+  recover?: Recover;
 }
 
 /** Per token, all layers together. */
@@ -61,20 +64,23 @@ export interface GenerateStats {
 
 /**
  * Prefills a prompt and decodes from it.
- * @throws OptionError when maxTokens is not an integer of 1 or more; what `LlamaSession.prefill` and `next` throw.
+ * @throws OptionError when maxTokens is not an integer of 1 or more; what `LlamaSession.prefill` and `next` throw; with
+ * `recover`, what `recovering` throws.
  */
 export async function generate(
   session: LlamaSession,
   options: GenerateOptions,
 ): Promise<{ tokens: number[]; stats: GenerateStats }> {
-  const { promptIds, maxTokens, sampler, onToken, signal } = options;
+  const { promptIds, maxTokens, sampler, onToken, signal, recover } = options;
   const { config, context } = session.weights;
   const stopIds = options.stopIds ?? config.eosTokenIds;
   if (!Number.isInteger(maxTokens) || maxTokens < 1) {
     throw new OptionError(`maxTokens must be an integer of 1 or more; it is ${maxTokens}.`, { maxTokens });
   }
   const started = performance.now();
-  const logits = await session.prefill(promptIds, options.onPrefill);
+  const lasting = <T>(step: () => Promise<T>): Promise<T> =>
+    recover ? recovering(session, recover, step) : step();
+  const logits = await lasting(() => session.prefill(promptIds, options.onPrefill));
   const prefilled = performance.now();
   const tokens: number[] = [];
   const steps: StepStats[] = [];
@@ -95,7 +101,7 @@ export async function generate(
     else if (session.position === context) stoppedBy = 'context';
     if (stoppedBy !== 'length') break;
     const most = Math.min(maxTokens - tokens.length, context - session.position);
-    const run = await decode(tokens[tokens.length - 1], most);
+    const run = await lasting(() => decode(tokens[tokens.length - 1], most));
     made = run.tokens;
     steps.push(...run.steps);
     fed += made.length;

@@ -48,10 +48,13 @@ export function checkSlabDtype(
   return slabDtype;
 }
 
-/** One slab a layer, over the rows of its MLP. */
-export function makeSlabs(layers: readonly LayerWeights[], { slabRows, slabDtype }: SlabsOptions): Slab[] {
+/** One slab a layer, over the rows of its MLP, put into `slabs`: those made stay there when one cannot be made. */
+export function makeSlabs(
+  layers: readonly LayerWeights[],
+  { slabRows, slabDtype }: SlabsOptions,
+  slabs: Slab[],
+): void {
   const dtype = slabDtype && { up: slabDtype, down: slabDtype };
-  return layers.map(
-    ({ mlp }, l) => new Slab(mlp, { label: `layer ${l} slab`, pendingUpdates: 1, capacity: slabRows, dtype }),
-  );
+  for (const [l, { mlp }] of layers.entries())
+    slabs.push(new Slab(mlp, { label: `layer ${l} slab`, pendingUpdates: 1, capacity: slabRows, dtype }));
 }

@@ -1,72 +1,33 @@
-import { NonFiniteError, OptionError, ShapeError } from '../errors.js';
-import { BufferGroup } from '../gpu/buffers.js';
+import { DeviceLostError, NonFiniteError, OptionError, ShapeError } from '../errors.js';
+import { allocate } from '../gpu/allocate.js';
+import { checkLost } from '../gpu/lost.js';
 import { Readback } from '../gpu/readback.js';
 import type { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
-import { COUNT_WORDS } from '../slab/device-planner.js';
 import type { Slab } from '../slab/slab.js';
-import type { UpdateStats } from '../slab/update-stats.js';
-import { AutoLayers } from './auto-layers.js';
-import { BudgetedLayers, budgetedStrategy, type SessionResidency } from './budgeted-layers.js';
-import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
+import { BudgetedLayers, budgetedStrategy } from './budgeted-layers.js';
+import { MOST_TOKENS } from './graph.js';
 import { encodeHostPlanned } from './host-planned.js';
-import { headQuads, NO_TOKEN } from './kernels.js';
-import { checkMode, type Mode } from './mode.js';
-import { Prefill } from './prefill.js';
-import { ResidentLayers } from './resident.js';
+import { NO_TOKEN } from './kernels.js';
+import { checkMode } from './mode.js';
 import { Sampler } from './sample.js';
-import { checkSlabDtype, makeSlabs, type SlabsOptions } from './session-slabs.js';
+import type { SessionOptions, StepStats } from './session-options.js';
+import { SessionParts, type SessionShape } from './session-parts.js';
+import { checkSlabDtype, makeSlabs } from './session-slabs.js';
 import type { LlamaWeights } from './weights.js';
 import { checkTokenIds } from './token-ids.js';
 import type { Draws } from './token-drawer.js';
-import { type Followed, WholeTokens } from './whole-tokens.js';
+import type { Followed } from './whole-tokens.js';
 
-export interface SessionOptions extends SlabsOptions {
-  /** Default auto. Decides how decode and (dense, indexed and auto; see `Prefill`) prefill reach their rows. */
-  strategy?: Strategy;
-  /** `exact` (default) leaves out what contributes nothing; `threshold` what `thresholds` says. */
-  mode?: Mode;
-  /** Per layer: rows with |act(gate)| at or below it are left out. Needed by, and only for, mode `threshold`. */
-  thresholds?: readonly number[];
-  /**
-   * What all matrices but down are multiplied in. Default f32. f16 needs weights stored as f16 and a device with
-   * `shader-f16`. Logits change by about 1e-3 of their size, so that near ties strategies may choose other tokens.
-   */
-  compute?: Compute;
-  /** Tokens prefilled at once. Default 64. */
-  prefillChunk?: number;
-  /**
-   * Where strategy paired finds out what its slabs must write. `device` (default): a token, or several, are one submit and
-   * one readback. `host`: each layer's mask comes to the CPU and is waited for.
-   */
-  planOn?: 'device' | 'host';
-  /** For weights loaded under a budget, where masks come to the host, whatever `planOn` says. */
-  residency?: SessionResidency;
-}
-
-/** Strategy auto: how long a layer stays dense before its active rows are counted again. */
-const TOKENS_BETWEEN_COUNTS = 32;
-
-/** What one decode step did; submits and readbacks are shared by the tokens that went with them. Where there are no slabs (dense, indexed, auto) there are no updates. */
-export interface StepStats {
-  /** Active rows of each layer; null for dense, which does not count them. */
-  active: number[] | null;
-  /** What each layer's slab did; empty unless repack or paired. */
-  updates: UpdateStats[];
-  submits: number;
-  readbacks: number;
-  /** Layers whose rows did not fit in their slabs, so that the token was done again, through index lists. */
-  redone?: readonly number[];
-}
+export type { SessionOptions, StepStats };
 
 /**
  * One sequence on a loaded model: its key/value cache, its position, and (for repack and paired) the slabs that carry
  * over from token to token. Weights are shared and stay the caller's.
  */
 export class LlamaSession {
-  readonly device: GPUDevice;
   readonly weights: LlamaWeights;
   readonly strategy: Strategy;
   readonly compute: Compute;
@@ -79,76 +40,73 @@ export class LlamaSession {
   tap: ((pass: GPUComputePassEncoder) => GPUComputePassEncoder) | null = null;
   /** Sees each layer's mask at each decode step that brings it to the CPU anyway: `repack`, and `paired` planned there. */
   onMask: ((layer: number, mask: Bitmask) => void) | null = null;
-  private readonly memory: BufferGroup;
-  private readonly slabs: readonly Slab[];
-  /** Of paired that is planned on the device. */
-  private readonly resident?: ResidentLayers;
+  private readonly slabs: Slab[] = [];
   /** Where the weights are under a budget: all that concerns up and down. */
   private readonly budgeted?: BudgetedLayers;
-  private readonly whole: WholeTokens;
-  private readonly thresholds: readonly number[];
-  private readonly cache: Cache;
-  private readonly decode: LlamaGraph;
-  private readonly readback: Readback;
   private readonly chunk: number;
-  private prefiller?: Prefill;
-  private at = 0;
-  private readonly auto: AutoLayers;
+  private readonly shape: SessionShape;
+  /** The tokens whose keys and values the cache has. */
+  private fed: number[] = [];
+  private parts: SessionParts;
+  /** A rebuild is under way, or failed. */
+  private stale = false;
+
+  /**
+   * As `new`, and sure that the device has the memory.
+   * @throws DeviceLimitError with the bytes, nothing stays allocated then; what the constructor throws; DeviceLostError.
+   */
+  static create(device: GPUDevice, weights: LlamaWeights, options?: SessionOptions): Promise<LlamaSession> {
+    return allocate(device, () => new LlamaSession(device, weights, options), 'a session');
+  }
 
   /** @throws OptionError for an unknown strategy, mode or slab dtype, or thresholds that do not fit the model. */
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
-    const { config, context } = weights;
+    const { config } = weights;
     const strategy = checkStrategy(options.strategy ?? 'auto');
     this.strategy = weights.slots ? budgetedStrategy(strategy) : strategy;
-    this.auto = new AutoLayers(device, weights.layers, 1, TOKENS_BETWEEN_COUNTS);
-    this.thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
+    const thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
     this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
     this.chunk = options.prefillChunk ?? 64;
     if (!Number.isInteger(this.chunk) || this.chunk < 1) {
       throw new OptionError(`prefillChunk must be an integer of 1 or more; it is ${this.chunk}.`);
     }
-    this.device = device;
     this.weights = weights;
-    this.memory = new BufferGroup(device);
     const { planOn = 'device' } = options;
     if (planOn !== 'device' && planOn !== 'host') {
       throw new OptionError(`planOn is "${String(planOn)}"; it must be device or host.`, { planOn });
     }
     this.planOn = planOn;
+    const packs = !weights.slots && (this.strategy === 'repack' || this.strategy === 'paired');
+    checkSlabDtype(options.slabDtype, packs, this.compute);
     if (weights.slots)
       this.budgeted = new BudgetedLayers(device, weights, budgetedStrategy(strategy), options.residency);
-    const packs = !this.budgeted && (this.strategy === 'repack' || this.strategy === 'paired');
-    checkSlabDtype(options.slabDtype, packs, this.compute);
-    const slabs = packs ? makeSlabs(weights.layers, options) : [];
-    this.slabs = slabs;
-    if (packs && this.strategy === 'paired' && planOn === 'device')
-      this.resident = new ResidentLayers(this.memory, slabs);
-    const bytes = context * config.kvHeads * headQuads(config.headDim) * 16;
-    const make = (what: string) =>
-      weights.layers.map((_, l) => this.memory.storage(`layer ${l} ${what}`, bytes));
-    this.cache = { keys: make('keys'), values: make('values') };
-    this.decode = this.graph(1);
-    // Logits or tokens, and after them each token's counts: at most one for every 32 rows, or what a slab's update leaves.
-    const counts = config.layers * Math.max(COUNT_WORDS, Math.ceil(config.intermediateSize / 32));
-    const words = Math.max(config.vocabSize + counts, MOST_TOKENS * (1 + counts));
-    this.readback = new Readback(device, words * 4);
-    this.whole = new WholeTokens(device, this.decode, this.readback, {
-      countsNone: this.strategy === 'dense',
-      isDense: (l) => this.isDense(l),
-      resident: this.resident,
-      begin: (encoder) => this.beginDecode(encoder),
-    });
+    try {
+      if (packs) makeSlabs(weights.layers, options, this.slabs);
+      const planned = this.strategy === 'paired' && planOn === 'device' && this.slabs.length > 0;
+      const { slabs, compute, chunk } = this;
+      const begin = (encoder: GPUCommandEncoder) => this.beginDecode(encoder);
+      this.shape = { weights, strategy: this.strategy, compute, thresholds, slabs, planned, chunk, begin };
+      this.parts = new SessionParts(device, this.shape);
+    } catch (error) {
+      this.budgeted?.destroy();
+      for (const slab of this.slabs) slab.destroy();
+      throw error;
+    }
+  }
+
+  get device(): GPUDevice {
+    return this.parts.device;
   }
 
   /** Tokens in the cache. */
   get position(): number {
-    return this.at;
+    return this.fed.length;
   }
 
   /** GPU bytes of the session: cache, activations, slabs. Weights are counted by themselves. */
   get bytes(): number {
     const slabs = this.slabs.reduce((sum, { bytes }) => sum + bytes, 0);
-    return this.memory.bytes + slabs + (this.resident?.bytes ?? 0) + (this.budgeted?.bytes ?? 0);
+    return this.parts.bytes + slabs + (this.budgeted?.bytes ?? 0);
   }
 
   /**
@@ -157,22 +115,33 @@ export class LlamaSession {
    * @throws OptionError for a position beyond the session's.
    */
   reset(position = 0): void {
-    if (!Number.isInteger(position) || position < 0 || position > this.at) {
-      throw new OptionError(`a session of ${this.at} tokens cannot go back to ${position}.`, { position });
+    if (!Number.isInteger(position) || position < 0 || position > this.position) {
+      throw new OptionError(`a session of ${this.position} tokens cannot go back to ${position}.`, {
+        position,
+      });
     }
-    this.at = position;
+    this.fed.length = position;
   }
 
   /**
    * Feeds a prompt in chunks.
    * @returns the logits after its last token, [vocab].
-   * @throws ShapeError when it is empty or does not fit the context, RowError for an unknown id: before any work.
+   * @throws ShapeError when it is empty or does not fit the context, RowError for an unknown id: before any work. What
+   * fails later (DeviceLostError, PoolError) leaves the session where it was.
    */
   async prefill(
     ids: ArrayLike<number>,
     onProgress?: (done: number, total: number) => void,
   ): Promise<Float32Array> {
     this.checkIds(ids);
+    return this.orBack(() => this.prefillNow(ids, onProgress));
+  }
+
+  private async prefillNow(
+    ids: ArrayLike<number>,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<Float32Array> {
+    await this.parts.makePrefill();
     const logitBytes = this.weights.config.vocabSize * 4;
     let words = 0;
     for (let first = 0; first < ids.length; first += this.chunk) {
@@ -180,22 +149,22 @@ export class LlamaSession {
       const encoder = await this.encodeChunk(ids, first, batch);
       const last = first + batch === ids.length;
       if (last) {
-        const { graph } = this.prefilling;
-        const row = this.decode.xStride * 4;
-        encoder.copyBufferToBuffer(graph.normed, (batch - 1) * row, this.decode.normed, 0, row);
-        this.decode.setTokens([ids[ids.length - 1]], this.at + batch - 1);
+        const { graph } = this.parts.prefilling;
+        const row = this.parts.decode.xStride * 4;
+        encoder.copyBufferToBuffer(graph.normed, (batch - 1) * row, this.parts.decode.normed, 0, row);
+        this.parts.decode.setTokens([ids[ids.length - 1]], this.position + batch - 1);
         const pass = encoder.beginComputePass({ label: 'pairslab head' });
-        this.decode.encodeHeadOfNormed(pass);
+        this.parts.decode.encodeHeadOfNormed(pass);
         pass.end();
-        this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, logitBytes);
-        words = this.prefilling.encodeCounts(encoder, this.readback, logitBytes);
+        this.parts.readback.encodeCopy(encoder, this.parts.decode.logits, 0, 0, logitBytes);
+        words = this.parts.prefilling.encodeCounts(encoder, this.parts.readback, logitBytes);
       }
       this.device.queue.submit([encoder.finish()]);
-      this.at += batch;
+      this.feed(ids, first, batch);
       onProgress?.(first + batch, ids.length);
     }
-    const read = await this.readback.read(logitBytes + words * 4);
-    const counted = this.prefilling.counted(new Uint32Array(read, logitBytes, words));
+    const read = await this.parts.readback.read(logitBytes + words * 4);
+    const counted = this.parts.prefilling.counted(new Uint32Array(read, logitBytes, words));
     this.lastUnions = this.budgeted?.unions ?? counted;
     return new Float32Array(read.slice(0, logitBytes));
   }
@@ -205,55 +174,62 @@ export class LlamaSession {
    */
   async prefillAll(ids: ArrayLike<number>): Promise<Float32Array> {
     this.checkIds(ids);
+    await this.parts.makePrefill();
     const { vocabSize } = this.weights.config;
     const all = new Float32Array(ids.length * vocabSize);
     const staging = new Readback(this.device, this.chunk * vocabSize * 4);
-    try {
+    return this.orBack(async () => {
       for (let first = 0; first < ids.length; first += this.chunk) {
         const batch = Math.min(this.chunk, ids.length - first);
         const encoder = await this.encodeChunk(ids, first, batch);
-        const { graph } = this.prefilling;
+        const { graph } = this.parts.prefilling;
         const pass = encoder.beginComputePass({ label: 'pairslab head' });
         graph.encodeHead(pass, batch);
         pass.end();
         staging.encodeCopy(encoder, graph.logits, 0, 0, batch * vocabSize * 4);
         this.device.queue.submit([encoder.finish()]);
-        this.at += batch;
+        this.feed(ids, first, batch);
         all.set(new Float32Array(await staging.read(batch * vocabSize * 4)), first * vocabSize);
       }
-    } finally {
-      staging.destroy();
-    }
-    return all;
+      return all;
+    }).finally(() => staging.destroy());
   }
 
   /**
    * Feeds one token by the session's strategy.
    * @returns the logits after it, [vocab].
-   * @throws ShapeError when the context is full, RowError for an unknown id.
+   * @throws ShapeError when the context is full, RowError for an unknown id; DeviceLostError. Position and slabs are then
+   * as they were.
    */
   async next(id: number): Promise<Float32Array> {
     this.checkIds([id]);
     if (!this.waits) {
-      const { logits, step } = await this.whole.next(id, this.at);
-      this.at++;
-      if (this.strategy === 'auto' && step.active) this.auto.counted(step.active, 1);
+      const { logits, step } = await this.parts.whole.next(id, this.position);
+      this.fed.push(id);
+      if (this.strategy === 'auto' && step.active) this.parts.auto.counted(step.active, 1);
       this.lastStep = step;
       return logits;
     }
     const logitBytes = this.weights.config.vocabSize * 4;
     const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
     const strategy = this.strategy === 'repack' ? 'repack' : 'paired';
-    this.decode.setTokens([id], this.at);
-    const encoder = await (this.budgeted
-      ? this.budgeted.encodeToken(this.decode, this.readback, stats, this)
-      : encodeHostPlanned(this.decode, this.slabs, strategy, this.readback, stats, this));
-    this.readback.encodeCopy(encoder, this.decode.logits, 0, 0, logitBytes);
-    this.device.queue.submit([encoder.finish()]);
-    const logits = new Float32Array(await this.readback.read(logitBytes));
-    this.at++;
-    this.lastStep = stats;
-    return logits;
+    const before = this.slabs.map((slab) => slab.rowIds());
+    try {
+      this.parts.decode.setTokens([id], this.position);
+      const encoder = await (this.budgeted
+        ? this.budgeted.encodeToken(this.parts.decode, this.parts.readback, stats, this)
+        : encodeHostPlanned(this.parts.decode, this.slabs, strategy, this.parts.readback, stats, this));
+      this.parts.readback.encodeCopy(encoder, this.parts.decode.logits, 0, 0, logitBytes);
+      this.device.queue.submit([encoder.finish()]);
+      const logits = new Float32Array(await this.parts.readback.read(logitBytes));
+      this.fed.push(id);
+      this.lastStep = stats;
+      return logits;
+    } catch (error) {
+      if (error instanceof DeviceLostError)
+        for (const [l, slab] of this.slabs.entries()) slab.restore(before[l]);
+      throw error;
+    }
   }
 
   /**
@@ -269,18 +245,14 @@ export class LlamaSession {
     if (!Number.isInteger(count) || count < 1 || count > MOST_TOKENS)
       throw new OptionError(`count must be an integer from 1 to ${MOST_TOKENS}; it is ${count}.`, { count });
     this.checkIds(new Array<number>(count).fill(id));
-    const started = this.at;
     const words = sampler.ahead(count);
-    try {
+    return this.orBack(async () => {
       const made = this.waits
         ? await this.followByMask(id, count, (logits, i) => sampler.pickBy(logits, words[i]))
         : await this.followOnDevice(id, count, sampler.greedy ? undefined : { sampler, words });
       sampler.take(count);
       return made;
-    } catch (error) {
-      this.at = started;
-      throw error;
-    }
+    });
   }
 
   /** `follow` to the likeliest tokens. */
@@ -303,13 +275,13 @@ export class LlamaSession {
   }
 
   private async followOnDevice(id: number, count: number, draws?: Draws): Promise<Followed> {
-    const made = await this.whole.follow(id, this.at, count, draws);
-    const position = this.at + made.tokens.indexOf(NO_TOKEN);
-    if (position >= this.at)
+    const made = await this.parts.whole.follow(id, this.position, count, draws);
+    const position = this.position + made.tokens.indexOf(NO_TOKEN);
+    if (position >= this.position)
       throw new NonFiniteError(`the logits after token ${position} are not finite.`, { position });
-    this.at += count;
+    this.fed.push(id, ...made.tokens.slice(0, -1));
     this.lastStep = made.steps[count - 1];
-    if (this.strategy === 'auto') this.auto.counted(meanActive(made.steps), count);
+    if (this.strategy === 'auto') this.parts.auto.counted(meanActive(made.steps), count);
     return made;
   }
 
@@ -318,7 +290,7 @@ export class LlamaSession {
    * token that counted them (all rows, before the first).
    */
   explain(): Explanation[] {
-    return this.auto.explain(this.lastStep.active);
+    return this.parts.auto.explain(this.lastStep.active);
   }
 
   /**
@@ -334,9 +306,10 @@ export class LlamaSession {
       throw new OptionError('weights under a budget cannot be calibrated: load them without one.');
     if (ids.length > this.chunk)
       throw new ShapeError(`${ids.length} tokens; at most ${this.chunk} at a time.`);
-    const { graph } = this.prefilling;
+    await this.parts.makePrefill();
+    const { graph } = this.parts.prefilling;
     const batch = ids.length;
-    graph.setTokens(ids, this.at);
+    graph.setTokens(ids, this.position);
     const bytes = batch * graph.gateStride * 4;
     const staging = new Readback(this.device, bytes);
     try {
@@ -351,34 +324,56 @@ export class LlamaSession {
         this.device.queue.submit([encoder.finish()]);
         visit(l, new Float32Array(await staging.read(bytes)), graph.gateStride);
       }
-      this.at += batch;
+      this.feed(ids, 0, batch);
     } finally {
       staging.destroy();
     }
   }
 
+  /**
+   * Brings the session to `device`, and its weights too where they are not there yet (`LlamaWeights.rebuild`). The cache
+   * is computed anew from the tokens that were fed; slabs hold the rows that the host knew in them. Position, strategy and
+   * text go on as if nothing had been.
+   * @throws what the weights' `rebuild`, the constructor and `prefill` throw; the session can then only be rebuilt.
+   */
+  async rebuild(device: GPUDevice): Promise<void> {
+    const { weights, fed, slabs } = this;
+    if (this.compute === 'f16') checkCompute('f16', weights.dtype, device);
+    if (weights.device !== device) await weights.rebuild(device);
+    this.stale = true;
+    this.parts.destroy();
+    await this.budgeted?.rebuild(device);
+    for (const slab of slabs) await slab.rebuild(device);
+    this.parts = await allocate(device, () => new SessionParts(device, this.shape), 'a session');
+    this.fed = [];
+    try {
+      if (fed.length > 0) await this.prefillNow(fed);
+    } finally {
+      this.fed = fed;
+    }
+    this.stale = false;
+  }
+
   destroy(): void {
-    this.resident?.destroy();
+    this.parts.destroy();
     this.budgeted?.destroy();
     for (const slab of this.slabs) slab.destroy();
-    this.readback.destroy();
-    this.memory.destroy();
   }
 
-  private graph(maxBatch: number): LlamaGraph {
-    const { thresholds, slabs, compute } = this;
-    return new LlamaGraph(this.memory, this.weights, this.cache, { maxBatch, thresholds, slabs, compute });
+  private feed(ids: ArrayLike<number>, first: number, count: number): void {
+    for (let i = first; i < first + count; i++) this.fed.push(ids[i]);
   }
 
-  private get prefilling(): Prefill {
-    // Two tokens at least: one alone would be the decode graph, which this one must not be.
-    this.prefiller ??= new Prefill(
-      this.device,
-      this.weights,
-      this.graph(Math.max(2, this.chunk)),
-      this.strategy,
-    );
-    return this.prefiller;
+  /** Does `work`; when it fails the session is where it was before. */
+  private async orBack<T>(work: () => Promise<T>): Promise<T> {
+    const { fed } = this;
+    const before = fed.length;
+    try {
+      return await work();
+    } catch (error) {
+      fed.length = before;
+      throw error;
+    }
   }
 
   private async encodeChunk(
@@ -387,9 +382,15 @@ export class LlamaSession {
     batch: number,
   ): Promise<GPUCommandEncoder> {
     const chunk: number[] = Array.prototype.slice.call(ids, first, first + batch);
-    if (this.budgeted) return this.budgeted.encodeChunk(this.prefilling.graph, chunk, this.at, this.readback);
+    if (this.budgeted)
+      return this.budgeted.encodeChunk(
+        this.parts.prefilling.graph,
+        chunk,
+        this.position,
+        this.parts.readback,
+      );
     const encoder = this.device.createCommandEncoder({ label: 'pairslab prefill' });
-    this.prefilling.encode(encoder, chunk, this.at);
+    this.parts.prefilling.encode(encoder, chunk, this.position);
     return encoder;
   }
 
@@ -401,16 +402,15 @@ export class LlamaSession {
   /** Whether masks must come to the CPU before a layer's rows can be reached. */
   private get waits(): boolean {
     if (this.budgeted) return true;
-    return this.strategy === 'repack' || (this.strategy === 'paired' && !this.resident);
-  }
-
-  /** Whether layer l computes all its rows at this token (dense, indexed and auto). */
-  private isDense(l: number): boolean {
-    return this.strategy === 'dense' || (this.strategy === 'auto' && this.auto.isDense(l));
+    return this.strategy === 'repack' || (this.strategy === 'paired' && !this.parts.resident);
   }
 
   private checkIds(ids: ArrayLike<number>): void {
-    checkTokenIds(ids, this.at, this.weights);
+    checkLost(this.device);
+    if (this.stale) {
+      throw new DeviceLostError('the session lost its device and is not rebuilt yet: await rebuild(device).');
+    }
+    checkTokenIds(ids, this.position, this.weights);
   }
 }
 

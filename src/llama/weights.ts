@@ -1,30 +1,16 @@
-import type { Dtype } from '../dtype.js';
 import { DeviceLimitError, OptionError } from '../errors.js';
-import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
-import { waitFor } from '../gpu/wait.js';
-import { checkStoredDtype, isQuantized, type MatrixData, rowBytes, type StoredDtype } from '../gpu/layout.js';
-import { type Activation, type ActivationChoice, chooseActivation } from '../mlp/activation.js';
+import { roundUp } from '../gpu/buffers.js';
+import { checkStoredDtype, isQuantized, rowBytes, type StoredDtype } from '../gpu/layout.js';
 import { loadTuningOnce } from '../gpu/tuning-store.js';
-import type { RowBundle } from '../pool/bundle.js';
-import { DevicePool } from '../pool/device-pool.js';
-import type { FieldSpec, MatrixQuantization } from '../pool/fields.js';
-import { HostPool } from '../pool/host-pool.js';
+import type { ActivationChoice } from '../mlp/activation.js';
+import type { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool } from '../pool/pool.js';
+import type { QuantizationError } from '../quantize.js';
 import { type Budget, budgetRows, type RowSet, splitEvenly } from '../residency/budget.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
-import { type LlamaConfig, ropeInverseFrequencies } from './config.js';
+import type { LlamaConfig } from './config.js';
 import { headQuads } from './kernels.js';
-import {
-  biasField,
-  gateFields,
-  gatePool,
-  layerName,
-  mlpFields,
-  mlpPool,
-  type ReadMatrix,
-} from './layer-fields.js';
-import type { QuantizationError } from '../quantize.js';
-import { type TensorData, toF32 } from './safetensors.js';
+import { Loader } from './loader.js';
 
 /** One decoder layer's weights on the device. Pools have a field `weight`, and `bias` where the model has one. */
 export interface LayerWeights {
@@ -63,6 +49,15 @@ export interface LlamaWeights {
   slots: readonly number[] | null;
   /** GPU bytes; a session's are counted by themselves. */
   bytes: number;
+  /** Where the weights are. */
+  readonly device: GPUDevice;
+  /**
+   * Reads the weights again, from the checkpoint (which must still be open) to `device`; sessions on them are rebuilt after
+   * it, and do it where it is not done yet. Rows that a budget keeps off the device stay where they are. Calls for one
+   * device at a time share the work.
+   * @throws what `loadWeights` throws. The weights can then only be rebuilt.
+   */
+  rebuild(device: GPUDevice, onProgress?: LoadOptions['onProgress']): Promise<void>;
   destroy(): void;
 }
 
@@ -117,13 +112,6 @@ export function chooseDtype({ bundle, name }: Checkpoint, wanted?: StoredDtype):
     { dtype, converted: bundle.dtype },
   );
 }
-
-const ACTIVATIONS: Readonly<Record<LlamaConfig['hiddenAct'], Activation>> = {
-  silu: 'silu',
-  gelu: 'gelu',
-  gelu_tanh: 'gelu_tanh',
-  relu: 'relu',
-};
 
 /** The rows of a model's layers that need not all be on the device: up and down, with up's bias where there is one. */
 export function mlpRows(
@@ -194,7 +182,7 @@ export function checkFits(device: GPUDevice, config: LlamaConfig, dtype: StoredD
 /**
  * Uploads a checkpoint, one tensor at a time.
  * @throws ModelFormatError when tensors are missing or of another shape, DeviceLimitError when the device cannot hold
- * them: both before anything is allocated; OptionError for an unknown dtype or a context below 1; NonFiniteError, naming
+ * them: both before anything is allocated, or with the first matrix that it has no memory for; DeviceLostError; OptionError for an unknown dtype or a context below 1; NonFiniteError, naming
  * the tensor, for values that q8 or q4 cannot hold.
  */
 export async function loadWeights(
@@ -210,22 +198,13 @@ export async function loadWeights(
   requireTensors(checkpoint);
   checkFits(device, config, dtype, context);
   await loadTuningOnce(device);
-  const loader = new Loader(device, checkpoint, dtype, options);
-  // Out of memory is reported by the device, not by the calls: look for it before the model is handed out.
-  device.pushErrorScope('out-of-memory');
-  let loaded: LlamaWeights | undefined;
-  let outOfMemory: GPUError | null = null;
+  const loader = new Loader(device, checkpoint, { dtype, other: otherDtype(dtype) }, options);
   try {
-    loaded = await loader.load(context, slots);
-  } finally {
-    outOfMemory = await waitFor(device, device.popErrorScope());
-    if (!loaded || outOfMemory) loader.destroy();
+    return await loader.load(context, slots);
+  } catch (error) {
+    loader.destroy();
+    throw error;
   }
-  if (outOfMemory) {
-    const wanted = estimateBytes(config, dtype, context, options.budget);
-    throw new DeviceLimitError(`the device ran out of memory: ${outOfMemory.message}`, { wanted });
-  }
-  return loaded;
 }
 
 /** @throws OptionError where rows cannot be left in a file. */
@@ -241,192 +220,4 @@ function checkPool({ bundle, name }: Checkpoint, { budget, pool = 'host' }: Load
       { pool },
     );
   }
-}
-
-class Loader {
-  private readonly device: GPUDevice;
-  private readonly checkpoint: Checkpoint;
-  private readonly dtype: StoredDtype;
-  private readonly other: StoredDtype;
-  private readonly quantization: Record<string, QuantizationError>;
-  private readonly options: LoadOptions;
-  private readonly memory: BufferGroup;
-  private readonly pools: DevicePool[] = [];
-  private done = 0;
-  private readonly total: number;
-
-  constructor(device: GPUDevice, checkpoint: Checkpoint, dtype: StoredDtype, options: LoadOptions) {
-    this.device = device;
-    this.checkpoint = checkpoint;
-    this.dtype = dtype;
-    this.other = otherDtype(dtype);
-    this.quantization = { ...checkpoint.bundle?.quantization };
-    this.options = options;
-    this.memory = new BufferGroup(device);
-    const { layers, tieWordEmbeddings } = checkpoint.config;
-    this.total = layers * 9 + (tieWordEmbeddings ? 2 : 3);
-  }
-
-  async load(context: number, slots: readonly number[] | null): Promise<LlamaWeights> {
-    const { config } = this.checkpoint;
-    const { hiddenSize: h, vocabSize } = config;
-    const words = { ...(await this.read('model.embed_tokens', vocabSize, h)), cols: h };
-    const embedding = this.pool('embedding', { weight: words }, this.other);
-    const layers: LayerWeights[] = [];
-    for (let l = 0; l < config.layers; l++) layers.push(await this.layer(l));
-    const finalNorm = await this.vector('model.norm.weight', h);
-    const head = config.tieWordEmbeddings
-      ? embedding
-      : this.pool('head', { weight: { ...(await this.read('lm_head', vocabSize, h)), cols: h } }, this.other);
-    const turns = this.rotary(context);
-    const bytes = this.memory.bytes + this.pools.reduce((sum, pool) => sum + pool.bytes, 0);
-    const activation = chooseActivation(ACTIVATIONS[config.hiddenAct]);
-    const { dtype, quantization } = this;
-    const destroy = () => this.destroy();
-    const shared = { config, dtype, quantization, activation, turns, context, slots, bytes, destroy };
-    return { ...shared, embedding, layers, finalNorm, head };
-  }
-
-  destroy(): void {
-    this.memory.destroy();
-    for (const pool of this.pools) pool.destroy();
-  }
-
-  private async layer(l: number): Promise<LayerWeights> {
-    const { config } = this.checkpoint;
-    const { hiddenSize: h, attentionBias, mlpBias } = config;
-    const wide = config.heads * config.headDim;
-    const narrow = config.kvHeads * config.headDim;
-    const at = layerName(l);
-    const inputNorm = await this.vector(`${at}.input_layernorm.weight`, h);
-    const three = [];
-    const biases: Float32Array[] = [];
-    for (const [name, rows] of [
-      ['q', wide],
-      ['k', narrow],
-      ['v', narrow],
-    ] as const) {
-      three.push(toF32(await this.tensor(`${at}.self_attn.${name}_proj`, rows, h)));
-      if (attentionBias)
-        biases.push(await this.checkpoint.readF32(`${at}.self_attn.${name}_proj.bias`, [rows]));
-    }
-    const joined = { weight: { data: concat(three), cols: h } };
-    const qkvBias = biasField(attentionBias ? concat(biases) : null);
-    const qkv = this.pool(`${at} qkv`, { ...joined, ...qkvBias }, this.other);
-    const output = await this.linear(`${at}.self_attn.o_proj`, h, wide, attentionBias, this.other);
-    const mlpNorm = await this.vector(`${at}.post_attention_layernorm.weight`, h);
-    const { gate, mlp } = await this.mlp(l);
-    const downBias = this.memory.storage(`${at} down bias`, roundUp(h, 4) * 4);
-    if (mlpBias) upload(this.device, downBias, 0, await this.f32(`${at}.mlp.down_proj.bias`, h));
-    return { inputNorm, qkv, output, mlpNorm, gate, mlp, downBias };
-  }
-
-  private async mlp(l: number): Promise<Pick<LayerWeights, 'gate' | 'mlp'>> {
-    const { bundle } = this.checkpoint;
-    if (bundle) {
-      const gate = await this.converted(bundle, gatePool(l), 1);
-      if (this.options.budget) return { gate, mlp: await this.bundled(bundle, mlpPool(l)) };
-      return { gate, mlp: await this.converted(bundle, mlpPool(l), 2) };
-    }
-    const read: ReadMatrix = (name, rows, cols) => this.read(name, rows, cols);
-    const gate = this.pool(gatePool(l), await gateFields(this.checkpoint, l, read), this.dtype);
-    const fields = await mlpFields(this.checkpoint, l, read);
-    if (!this.options.budget) return { gate, mlp: this.pool(mlpPool(l), fields, this.dtype) };
-    const mlp = HostPool.from(fields, { dtype: this.dtype, label: mlpPool(l) });
-    this.note(mlp.quantization);
-    return { gate, mlp };
-  }
-
-  /** The rows of up and down, off the device. */
-  private async bundled(bundle: RowBundle, name: string): Promise<OffDevicePool> {
-    const stored = bundle.pool(name);
-    const pool = this.options.pool === 'file' ? stored : await stored.toHost();
-    this.done += 2;
-    this.options.onProgress?.(this.done, this.total, name);
-    return pool;
-  }
-
-  /** A pool whose rows are stored as the device has them: `matrices` of the model. */
-  private async converted(bundle: RowBundle, name: string, matrices: number): Promise<DevicePool> {
-    const host = await bundle.pool(name).toHost();
-    const pool = DevicePool.fromHost(this.device, host, { label: name });
-    this.pools.push(pool);
-    this.done += matrices;
-    this.options.onProgress?.(this.done, this.total, name);
-    return pool;
-  }
-
-  private async linear(
-    name: string,
-    rows: number,
-    cols: number,
-    withBias: boolean,
-    dtype: StoredDtype,
-  ): Promise<DevicePool> {
-    const weight = await this.read(name, rows, cols);
-    const bias = withBias ? await this.checkpoint.readF32(`${name}.bias`, [rows]) : null;
-    return this.pool(name, { weight: { ...weight, cols }, ...biasField(bias) }, dtype);
-  }
-
-  private pool(label: string, fields: Record<string, FieldSpec>, dtype: StoredDtype): DevicePool {
-    const pool = DevicePool.from(this.device, fields, { dtype, label });
-    this.pools.push(pool);
-    this.note(pool.quantization);
-    return pool;
-  }
-
-  private note(quantization: readonly MatrixQuantization[]): void {
-    for (const { name, rmsRelative, maxAbsolute } of quantization)
-      this.quantization[name] = { rmsRelative, maxAbsolute };
-  }
-
-  private async read(name: string, rows: number, cols: number): Promise<MatrixData> {
-    const { data, dtype } = await this.tensor(name, rows, cols);
-    return { data, dtype: DTYPES[dtype], name: `${name}.weight` };
-  }
-
-  private async tensor(name: string, rows: number, cols: number): Promise<TensorData> {
-    const tensor = await this.checkpoint.read(`${name}.weight`, [rows, cols]);
-    this.options.onProgress?.(++this.done, this.total, name);
-    return tensor;
-  }
-
-  private async vector(name: string, length: number): Promise<GPUBuffer> {
-    const buffer = this.memory.storage(name, roundUp(length, 4) * 4);
-    upload(this.device, buffer, 0, await this.f32(name, length));
-    this.options.onProgress?.(++this.done, this.total, name);
-    return buffer;
-  }
-
-  private async f32(name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
-    return Float32Array.from(await this.checkpoint.readF32(name, [length]));
-  }
-
-  /** cos and sin of position · frequency, computed in f64 and rounded once. */
-  private rotary(context: number): GPUBuffer {
-    const frequencies = ropeInverseFrequencies(this.checkpoint.config);
-    const turns = new Float32Array(context * frequencies.length * 2);
-    for (let p = 0; p < context; p++) {
-      frequencies.forEach((frequency, d) => {
-        const at = (p * frequencies.length + d) * 2;
-        turns[at] = Math.cos(p * frequency);
-        turns[at + 1] = Math.sin(p * frequency);
-      });
-    }
-    const buffer = this.memory.storage('rotary', turns.byteLength);
-    upload(this.device, buffer, 0, turns);
-    return buffer;
-  }
-}
-
-const DTYPES: Record<TensorData['dtype'], Dtype> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
-
-function concat(parts: readonly Float32Array[]): Float32Array {
-  const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }

@@ -1,3 +1,4 @@
+import { AllocationScope } from '../gpu/allocate.js';
 import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { Readback } from '../gpu/readback.js';
 import { BATCH_TILE } from './variants.js';
@@ -43,9 +44,15 @@ export class ForwardBuffers {
   ): Promise<Float32Array> {
     const { device, hidden, inputStride } = this;
     const room = batchRoom(batch);
-    const one = this.idle.get(room)?.pop() ?? this.make(room);
     const bytes = batch * hidden * 4;
+    const scope = new AllocationScope(device);
+    let one: Buffers | undefined;
+    let allocated: Promise<void> | null = null;
+    let fresh = false;
     try {
+      one = this.idle.get(room)?.pop();
+      fresh = one === undefined;
+      one ??= this.make(room);
       // Whole tiles of x are read: what pads the last is zero.
       const padded = one.staging.subarray(0, Math.min(room, roundUp(batch, BATCH_TILE)) * inputStride);
       for (let b = 0; b < batch; b++) padded.set(x.subarray(b * hidden, (b + 1) * hidden), b * inputStride);
@@ -58,10 +65,26 @@ export class ForwardBuffers {
       one.readback.encodeCopy(encoder, one.y, 0, 0, bytes);
       device.queue.submit([encoder.finish()]);
       submitted();
-      return new Float32Array(await one.readback.read(bytes));
-    } finally {
-      if (this.destroyed) this.free(one);
-      else this.idle.set(room, [...(this.idle.get(room) ?? []), one]);
+      allocated = scope.end('the first step of this kind');
+    } catch (error) {
+      scope.end('')?.catch(() => {});
+      if (one) this.giveBack(one);
+      throw error;
+    }
+    const read = one.readback.read(bytes);
+    // Without memory the read fails as well, and less to the point.
+    read.catch(() => {});
+    try {
+      await allocated;
+      const y = new Float32Array(await read);
+      this.giveBack(one);
+      return y;
+    } catch (error) {
+      await read.catch(() => {});
+      // What was made for this call may be no buffer at all.
+      if (fresh) this.free(one);
+      else this.giveBack(one);
+      throw error;
     }
   }
 
@@ -77,6 +100,11 @@ export class ForwardBuffers {
     let sum = 0;
     for (const { memory, readback } of this.all) sum += memory.bytes + readback.bytes;
     return sum;
+  }
+
+  private giveBack(one: Buffers): void {
+    if (this.destroyed) this.free(one);
+    else this.idle.set(one.room, [...(this.idle.get(one.room) ?? []), one]);
   }
 
   private make(room: number): Buffers {

@@ -1,12 +1,12 @@
-import { OptionError, ShapeError } from '../errors.js';
-import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
-import { activationStride, type MatrixData, type StoredDtype } from '../gpu/layout.js';
-import { Regions } from '../gpu/regions.js';
+import { DeviceLimitError, DeviceLostError, OptionError, ShapeError } from '../errors.js';
+import { allocate } from '../gpu/allocate.js';
+import { roundUp } from '../gpu/buffers.js';
+import { activationStride, type StoredDtype } from '../gpu/layout.js';
+import { checkLost } from '../gpu/lost.js';
 import { countAdded } from '../mask/diff.js';
 import { Bitmask } from '../mask/index.js';
 import { minimumWrites, type Transition } from '../plan/index.js';
 import { DevicePool } from '../pool/device-pool.js';
-import type { FieldSpec } from '../pool/fields.js';
 import { Slab } from '../slab/slab.js';
 import type { SlabOptions } from '../slab/slab-options.js';
 import type { UpdateStats } from '../slab/update-stats.js';
@@ -16,34 +16,17 @@ import { type Activation, type ActivationChoice, chooseActivation } from './acti
 import { SparseGraph, type SparseGraphRun } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
 import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
-import { batchRoom, ForwardBuffers } from './forward-buffers.js';
-import { MaskRegions, maskWords, type StepMask, type StepRows, stepRows } from './step-masks.js';
+import { batchRoom } from './forward-buffers.js';
+import { mlpFields, type SparseMLPWeights } from './mlp-fields.js';
+import { MlpParts, type MlpShape } from './mlp-parts.js';
+import { maskWords, type StepMask, type StepRows, stepRows } from './step-masks.js';
 import { checkStrategy, type Strategy } from './strategy.js';
 import type { RowsMode } from './kernels.js';
 import { type StoredRows, slabRows } from './row-op.js';
 import { canFuseUpdate, checkUpdateWay, type UpdateWay, updateWay } from './update-way.js';
 import { BATCH_TILE } from './variants.js';
 
-type Values = Float32Array | MatrixData;
-
-/** A layer's weights. `gate` makes it gated: act(gate · x) · (up · x); without it, plain: act(up · x). */
-export interface SparseMLPWeights {
-  /** Columns of x and y. */
-  hidden: number;
-  /** [N, hidden]. */
-  gate?: Values;
-  /** [N, hidden]. */
-  up: Values;
-  /** [hidden, N] as models store it, or [N, hidden] with `downRows`. */
-  down: Values;
-  /** `down` is given as [N, hidden]. */
-  downRows?: boolean;
-  /** [N] each. */
-  gateBias?: Float32Array;
-  upBias?: Float32Array;
-  /** [hidden]. */
-  downBias?: Float32Array;
-}
+export type { SparseMLPWeights };
 
 export interface SparseMLPOptions {
   /** Default silu. */
@@ -65,6 +48,10 @@ export interface SparseMLPOptions {
   pendingUpdates?: number;
   maxShardBytes?: number;
   label?: string;
+  /** Keep the arrays that the weights are given as, so that `rebuild` can upload them again; see `PoolOptions`. */
+  keepSource?: boolean;
+  /** Gives the weights again when the layer is rebuilt. Without it or `keepSource` nothing of them is kept on the host. */
+  source?: () => SparseMLPWeights | Promise<SparseMLPWeights>;
 }
 
 /** One step as `encode` takes it. */
@@ -93,6 +80,8 @@ interface Choice {
   change?: Transition;
 }
 
+const PACKED_MODES: readonly RowsMode[] = ['packed', 'arriving'];
+
 /** The layer that ran last on a device: only what that one read can be in a cache still. */
 const ranLast = new WeakMap<GPUDevice, SparseMLP>();
 
@@ -101,7 +90,6 @@ const ranLast = new WeakMap<GPUDevice, SparseMLP>();
  * strategy, all of which give the same result.
  */
 export class SparseMLP {
-  readonly device: GPUDevice;
   readonly pool: DevicePool;
   readonly hidden: number;
   readonly gated: boolean;
@@ -109,15 +97,10 @@ export class SparseMLP {
   readonly inputStride: number;
   private readonly activation: ActivationChoice;
   private readonly compute: Compute;
-  private readonly memory: BufferGroup;
-  private readonly regions: Regions;
-  private readonly masks: MaskRegions;
-  private readonly downBias: GPUBuffer;
-  private readonly options: SparseMLPOptions;
-  private readonly graphs = new Map<string, SparseGraph>();
-  private readonly steps = new Map<number, GPUBuffer>();
+  private readonly options: Omit<SparseMLPOptions, 'source'>;
+  private readonly shape: MlpShape;
+  private parts: MlpParts;
   private readonly all: Bitmask;
-  private readonly forwards: ForwardBuffers;
   /** The rows of the last step. */
   private readonly last: Bitmask;
   private packed?: Slab;
@@ -128,60 +111,66 @@ export class SparseMLP {
    */
   static async create(device: GPUDevice, weights: SparseMLPWeights & SparseMLPOptions): Promise<SparseMLP> {
     await loadTuningOnce(device);
-    return new SparseMLP(device, weights, weights);
+    return allocate(device, () => new SparseMLP(device, weights, weights), weights.label ?? 'mlp');
   }
 
   private constructor(device: GPUDevice, weights: SparseMLPWeights, options: SparseMLPOptions) {
-    const { hidden, gate } = weights;
+    const { hidden, gate, downBias } = weights;
     this.activation = chooseActivation(options.activation ?? 'silu');
     if (!Number.isInteger(hidden) || hidden < 1) {
       throw new ShapeError(`hidden must be 1 or more; it is ${hidden}.`, { hidden });
     }
-    if (weights.downBias && weights.downBias.length !== hidden) {
-      throw new ShapeError(`downBias has ${weights.downBias.length} values; hidden is ${hidden}.`, {
-        hidden,
-      });
+    if (downBias && downBias.length !== hidden) {
+      throw new ShapeError(`downBias has ${downBias.length} values; hidden is ${hidden}.`, { hidden });
     }
-    const { compute = 'f32', slabDtype } = options;
-    this.compute = checkCompute(compute, options.dtype ?? 'f32', device);
+    const { dtype, compute = 'f32', slabDtype, maxShardBytes, label = 'mlp', keepSource, source } = options;
+    this.compute = checkCompute(compute, dtype ?? 'f32', device);
     // Else the packed strategies would multiply in f32, and the others not.
     if (slabDtype) checkCompute(compute, slabDtype);
-    this.device = device;
     this.hidden = hidden;
     this.gated = gate !== undefined;
     this.inputStride = activationStride(hidden);
-    this.options = options;
-    const { dtype, maxShardBytes, label = 'mlp' } = options;
-    const up = matrix(weights.up, `${label} up`);
-    const fields: Record<string, FieldSpec> = {
-      [gate ? 'gateUp' : 'up']: gate
-        ? {
-            parts: [
-              { ...matrix(gate, `${label} gate`), cols: hidden },
-              { ...up, cols: hidden },
-            ],
-          }
-        : { ...up, cols: hidden },
-      down: { ...matrix(weights.down, `${label} down`), cols: hidden, transposed: !weights.downRows },
-    };
-    const bias = rowBiases(up.data.length / hidden, weights, this.gated);
-    if (bias) fields.bias = { data: bias, cols: 4, storeAs: 'f32' };
-    this.pool = DevicePool.from(device, fields, { dtype, maxShardBytes, label });
-    this.all = Bitmask.full(this.pool.rows);
-    this.last = Bitmask.empty(this.pool.rows);
-    this.forwards = new ForwardBuffers(device, hidden, this.inputStride);
-    this.memory = new BufferGroup(device);
+    const { capacity, slab, pendingUpdates } = options;
+    // Options and weights may be one object: what is kept must not keep the weights.
+    this.options = { capacity, slab, slabDtype, pendingUpdates, label };
+    this.pool = DevicePool.from(device, mlpFields(weights, label), {
+      dtype,
+      maxShardBytes,
+      label,
+      keepSource,
+      source: source && (async () => mlpFields(await source(), label)),
+    });
+    const { rows } = this.pool;
+    this.all = Bitmask.full(rows);
+    this.last = Bitmask.empty(rows);
+    const { inputStride } = this;
+    const bias = downBias && Float32Array.from(downBias);
+    this.shape = { rows, hidden, inputStride, pending: pendingUpdates ?? 4, downBias: bias };
     try {
-      const pending = options.pendingUpdates ?? 4;
-      this.regions = new Regions(this.memory, 'mlp rows', 4 + this.pool.rows, pending);
-      this.masks = new MaskRegions(this.memory, pending);
-      this.downBias = this.memory.storage('down bias', roundUp(hidden, 4) * 4);
+      this.parts = new MlpParts(device, this.shape);
     } catch (error) {
-      this.memory.destroy();
       this.pool.destroy();
       throw error;
     }
-    if (weights.downBias) upload(device, this.downBias, 0, Float32Array.from(weights.downBias));
+  }
+
+  get device(): GPUDevice {
+    return this.parts.device;
+  }
+
+  /**
+   * Brings the layer to `device`: its weights are uploaded again, from the arrays that it was asked to keep or what its
+   * `source` gives, and the slab that it had holds the same rows. `downBias` is kept always.
+   * @throws OptionError when it was made with neither; what `create` throws, AdapterError for compute f16 on a device
+   * without `shader-f16`. `rebuild` can then be called again.
+   */
+  async rebuild(device: GPUDevice): Promise<void> {
+    if (this.compute === 'f16') checkCompute('f16', 'f16', device);
+    await this.pool.rebuild(device);
+    await this.packed?.rebuild(device);
+    const parts = await allocate(device, () => new MlpParts(device, this.shape), this.options.label);
+    this.parts.destroy();
+    this.parts = parts;
   }
 
   /** The slab that `repack` and `paired` keep; made on first use. */
@@ -195,15 +184,14 @@ export class SparseMLP {
 
   /** GPU bytes held: pool, slab, scratch, and what `forward` keeps. */
   get bytes(): number {
-    let bytes = this.pool.bytes + this.memory.bytes + (this.packed?.bytes ?? 0) + this.forwards.bytes;
-    for (const graph of this.graphs.values()) bytes += graph.bytes;
-    return bytes;
+    return this.pool.bytes + (this.packed?.bytes ?? 0) + this.parts.bytes;
   }
 
   /**
    * y = mlp(x) for x of [batch, hidden] values, in one submit and one readback. Calls may run at once; the buffers they
    * use are kept for later ones.
-   * @throws ShapeError when x is not whole rows; what `encode` throws.
+   * @throws ShapeError when x is not whole rows; what `encode` throws; DeviceLimitError when the device has not the memory
+   * that this kind of step needs; DeviceLostError. The slab's mask is then as it was.
    */
   async forward(
     x: Float32Array,
@@ -215,14 +203,32 @@ export class SparseMLP {
         length: x.length,
       });
     }
-    return this.forwards.run(
-      x,
-      batch,
-      (pass, xBuffer, y) => {
-        this.encode(pass, { ...step, x: xBuffer, y, batch });
-      },
-      () => this.submitted(),
-    );
+    const { packed, parts } = this;
+    const before = packed?.onDevice ? undefined : packed?.rowIds();
+    const slabBytes = packed?.bytes;
+    const undo = parts.mark();
+    let version: number | undefined;
+    try {
+      return await parts.forwards.run(
+        x,
+        batch,
+        (pass, xBuffer, y) => {
+          this.encode(pass, { ...step, x: xBuffer, y, batch });
+        },
+        () => {
+          this.submitted();
+          version = packed?.version;
+        },
+      );
+    } catch (error) {
+      if (!(error instanceof DeviceLostError || error instanceof DeviceLimitError)) throw error;
+      // The step came to nothing. Where another one built on it, no row can be relied on; and what the slab made for it may
+      // be no buffer at all.
+      if (!packed || packed.bytes !== slabBytes) this.dropSlab();
+      else if (before) packed.restore(version === undefined || packed.version === version ? before : []);
+      undo();
+      throw error;
+    }
   }
 
   /**
@@ -232,6 +238,7 @@ export class SparseMLP {
    * recorded or changed then.
    */
   encode(pass: GPUComputePassEncoder, step: EncodeStep): UpdateStats | null {
+    checkLost(this.device);
     const { x, y, batch = 1 } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
     const update = step.update && checkUpdateWay(step.update);
@@ -240,10 +247,12 @@ export class SparseMLP {
     const { union, each } = rows;
     const choice: Choice = asked === 'auto' ? this.choose(rows, batch, step.reuse) : { strategy: asked };
     const { strategy } = choice;
-    const run = { step: this.stepBuffer(batch), x, y, batch };
+    const run = { step: this.parts.stepBuffer(batch), x, y, batch };
     if (strategy === 'dense') {
       // One mask for all is read here too: the rows it leaves out are computed and set to zero.
-      const masks = each ? this.masks.write(rows) : step.mask && this.regions.write(maskWords(rows));
+      const masks = each
+        ? this.parts.masks.write(rows)
+        : step.mask && this.parts.regions.write(maskWords(rows));
       const graph = this.graph('dense', masks !== undefined, batch);
       graph.encode(pass, { ...run, count: this.pool.rows, masks });
       this.ran(union);
@@ -254,9 +263,9 @@ export class SparseMLP {
       const list = new Uint32Array(4 + ids.length);
       list[0] = ids.length;
       list.set(ids, 4);
-      const masks = each && this.masks.write(rows);
+      const masks = each && this.parts.masks.write(rows);
       const graph = this.graph('indexed', masks !== undefined, batch);
-      graph.encode(pass, { ...run, count: ids.length, list: this.regions.write(list), masks });
+      graph.encode(pass, { ...run, count: ids.length, list: this.parts.regions.write(list), masks });
       this.ran(union);
       return null;
     }
@@ -294,9 +303,9 @@ export class SparseMLP {
       known = undefined;
     }
     // What can be refused comes before the slab changes.
-    if (each) this.masks.check(rows);
+    if (each) this.parts.masks.check(rows);
     const stats = slab.encodeUpdate(pass, union, { strategy }, known);
-    const masks = each && this.masks.write(rows);
+    const masks = each && this.parts.masks.write(rows);
     const graph = this.graph('packed', masks !== undefined, run.batch);
     graph.encode(pass, { ...run, count: slab.active, list: rowList, masks });
     return stats;
@@ -355,18 +364,21 @@ export class SparseMLP {
 
   /** Tells the layer that what was encoded has been submitted. */
   submitted(): void {
-    this.regions.submitted();
-    this.masks.submitted();
+    this.parts.submitted();
     this.packed?.submitted();
   }
 
   destroy(): void {
-    for (const graph of this.graphs.values()) graph.destroy();
-    this.graphs.clear();
+    this.parts.destroy();
     this.packed?.destroy();
-    this.forwards.destroy();
-    this.memory.destroy();
     this.pool.destroy();
+  }
+
+  /** The slab is made on first use, so a step that came to nothing may have been the first. */
+  private dropSlab(): void {
+    this.packed?.destroy();
+    this.packed = undefined;
+    this.parts.dropGraphs((key) => PACKED_MODES.some((mode) => key.startsWith(mode)));
   }
 
   private checkBuffers(x: GPUBuffer, y: GPUBuffer, batch: number): void {
@@ -383,23 +395,15 @@ export class SparseMLP {
     }
   }
 
-  private stepBuffer(batch: number): GPUBuffer {
-    let buffer = this.steps.get(batch);
-    if (!buffer) {
-      buffer = this.memory.uniform('mlp step', [batch, 0, 0, 0]);
-      this.steps.set(batch, buffer);
-    }
-    return buffer;
-  }
-
   /** Graphs are made per way of reaching rows, with masks or without, and per power of two of the batch. */
   private graph(mode: RowsMode, masked: boolean, batch: number): SparseGraph {
     const maxBatch = batchRoom(batch);
     const key = `${mode} ${masked} ${maxBatch}`;
-    let graph = this.graphs.get(key);
+    const { graphs, downBias } = this.parts;
+    let graph = graphs.get(key);
     if (!graph) {
-      const { pool, hidden, inputStride, gated, activation, compute, downBias } = this;
-      const packed = mode === 'packed' || mode === 'arriving';
+      const { pool, hidden, inputStride, gated, activation, compute } = this;
+      const packed = PACKED_MODES.includes(mode);
       const stored = (name: string): StoredRows | undefined =>
         packed ? slabRows(this.slab, name) : pool.fields.get(name);
       graph = new SparseGraph(this.device, {
@@ -418,32 +422,8 @@ export class SparseMLP {
         pool: mode === 'arriving' ? { first: pool.field('gateUp'), down: pool.field('down') } : undefined,
         capacity: packed ? this.slab.capacity : pool.rows,
       });
-      this.graphs.set(key, graph);
+      graphs.set(key, graph);
     }
     return graph;
   }
-}
-
-function matrix(values: Values, name: string): MatrixData {
-  return values instanceof Float32Array ? { data: values, name } : { name, ...values };
-}
-
-/** [N, 4]: the biases of each row, (gate, up, 0, 0) or (up, 0, 0, 0). */
-function rowBiases(rows: number, weights: SparseMLPWeights, gated: boolean): Float32Array | null {
-  const { gateBias, upBias } = weights;
-  if (gateBias && !gated) throw new OptionError('gateBias is given, but the layer has no gate.');
-  const columns = gated ? [gateBias, upBias] : [upBias];
-  if (!columns.some(Boolean)) return null;
-  const packed = new Float32Array(rows * 4);
-  columns.forEach((bias, k) => {
-    if (!bias) return;
-    if (bias.length !== rows) {
-      throw new ShapeError(`a row bias has ${bias.length} values; there are ${rows} rows.`, {
-        length: bias.length,
-        rows,
-      });
-    }
-    for (let r = 0; r < rows; r++) packed[r * 4 + k] = bias[r];
-  });
-  return packed;
 }

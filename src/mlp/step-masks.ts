@@ -66,6 +66,14 @@ export class MaskRegions {
     this.count = count;
   }
 
+  /** @returns what forgets the places that were made since; their buffers are the group's to destroy. */
+  mark(): () => void {
+    const had = new Set(this.regions.keys());
+    return () => {
+      for (const key of [...this.regions.keys()]) if (!had.has(key)) this.regions.delete(key);
+    };
+  }
+
   /** @throws OptionError when as many steps were written as can be at a time, and none was reported as submitted. */
   check(rows: StepRows): void {
     this.regionsFor(rows).check();

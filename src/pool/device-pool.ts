@@ -1,4 +1,5 @@
 import { DeviceLimitError, OptionError, ShapeError } from '../errors.js';
+import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, checkBindingSize, upload } from '../gpu/buffers.js';
 import { checkStoredDtype, packRows, type StoredDtype } from '../gpu/layout.js';
 import { QuantizationMeter } from '../quantize.js';
@@ -12,7 +13,7 @@ import {
   planField,
   quantizationOf,
 } from './fields.js';
-import type { HostPool } from './host-pool.js';
+import { HostPool } from './host-pool.js';
 
 export interface PoolOptions {
   /** How rows are stored. Default f32. */
@@ -22,7 +23,17 @@ export interface PoolOptions {
   /** Split the pool into shards of at most this many bytes a field. Default: the device's binding limit. */
   maxShardBytes?: number;
   label?: string;
+  /**
+   * Keep the arrays that the fields are given as, so that `rebuild` can upload them again: host memory as long as the pool
+   * lives. Without it, or a `source`, the pool keeps nothing on the host.
+   */
+  keepSource?: boolean;
+  /** Gives the fields again when the pool is rebuilt: read from a file, say, or buffers of the new device. */
+  source?: () => PoolSource | Promise<PoolSource>;
 }
+
+/** What a pool is made of. */
+export type PoolSource = Readonly<Record<string, FieldSpec>> | HostPool;
 
 /** One buffer of a field: rows [base, base + rows). */
 export interface Shard {
@@ -38,117 +49,102 @@ export interface Field extends FieldLayout {
   readonly quantization: readonly MatrixQuantization[];
 }
 
+/** What a pool has on a device. */
+interface PoolParts {
+  readonly memory: BufferGroup;
+  readonly fields: ReadonlyMap<string, Field>;
+  destroy(): void;
+}
+
 /** All N rows of a layer on the device: fields that share the row index, sharded on common row boundaries. */
 export class DevicePool {
-  readonly device: GPUDevice;
   readonly rows: number;
-  readonly fields: ReadonlyMap<string, Field>;
   readonly label: string;
-  private readonly memory: BufferGroup;
+  private readonly options: PoolOptions;
+  private readonly source: PoolOptions['source'];
+  private parts: PoolParts;
 
   /**
    * Checks every shape against the device's limits, then allocates and uploads.
    * @throws ShapeError when fields disagree on N or lengths do not fit; OptionError for an unknown dtype or no fields;
    * DeviceLimitError when a row alone exceeds a binding; NonFiniteError, naming the matrix, for values that q8 or q4
-   * cannot hold. Nothing stays allocated then.
+   * cannot hold; DeviceLostError. Nothing stays allocated then.
    */
   static from(
     device: GPUDevice,
     fields: Readonly<Record<string, FieldSpec>>,
     options: PoolOptions = {},
   ): DevicePool {
-    const dtype = checkStoredDtype(options.dtype ?? 'f32');
-    const label = options.label ?? 'pool';
-    const names = Object.keys(fields);
-    if (names.length === 0) throw new OptionError(`${label} needs at least one field.`);
-    const rows = countRows(label, fields, options.rows);
-    const plans = names.map((name) => planField(label, name, fields[name], dtype));
-    return new DevicePool(device, rows, plans, label, options);
+    return new DevicePool(device, fields, options.label ?? 'pool', options);
   }
 
   /**
    * A pool of rows that are packed already, which are uploaded as they are.
-   * @throws OptionError for a shard size that is none; DeviceLimitError when a row alone exceeds a binding.
+   * @throws OptionError for a shard size that is none; DeviceLimitError when a row alone exceeds a binding;
+   * DeviceLostError.
    */
   static fromHost(
     device: GPUDevice,
     host: HostPool,
-    options: Pick<PoolOptions, 'maxShardBytes' | 'label'> = {},
+    options: Pick<PoolOptions, 'maxShardBytes' | 'label' | 'keepSource' | 'source'> = {},
   ): DevicePool {
-    const plans = [...host.fields.values()].map((field) => ({
-      ...field,
-      source: [],
-      packed: (begin: number, end: number) => host.fieldRows(field.name, begin, end),
-    }));
-    return new DevicePool(device, host.rows, plans, options.label ?? host.label, options);
+    return new DevicePool(device, host, options.label ?? host.label, options);
   }
 
-  private constructor(
-    device: GPUDevice,
-    rows: number,
-    plans: readonly FieldPlan[],
-    label: string,
-    options: PoolOptions,
-  ) {
-    const { maxShardBytes = Number.POSITIVE_INFINITY } = options;
-    if (!(maxShardBytes > 0)) {
-      throw new OptionError(`maxShardBytes must be above 0; it is ${maxShardBytes}.`, { maxShardBytes });
-    }
-    const limit = Math.min(
-      maxShardBytes,
-      device.limits.maxStorageBufferBindingSize,
-      device.limits.maxBufferSize,
-    );
-    const widest = Math.max(...plans.map((plan) => plan.rowBytes));
-    const whole = plans.some((plan) => plan.adopt);
-    const shardRows = whole ? rows : Math.min(rows, Math.floor(limit / widest));
-    if (shardRows < 1) {
-      throw new DeviceLimitError(`one row of ${label} is ${widest} bytes; a binding may have ${limit}.`, {
-        widest,
-        limit,
-      });
-    }
-    for (const { name, adopt, rowBytes: bytes } of plans) {
-      // Beside an adopted buffer, which is whole, no other field can be cut either.
-      if (whole) checkBindingSize(device, `${label} ${name}`, rows * bytes);
-      if (!adopt) continue;
-      if (adopt.size < rows * bytes) {
-        throw new ShapeError(
-          `${label} ${name}: ${rows} rows need ${rows * bytes} bytes; the buffer has ${adopt.size}.`,
-          {
-            rows,
-            bytes: adopt.size,
-          },
-        );
-      }
-    }
-    this.device = device;
+  private constructor(device: GPUDevice, from: PoolSource, label: string, options: PoolOptions) {
+    const { rows, plans } = planPool(from, label, options);
     this.rows = rows;
     this.label = label;
-    this.memory = new BufferGroup(device);
-    const made = new Map<string, Field>();
-    try {
-      for (const plan of plans) made.set(plan.name, this.store(plan, shardRows));
-    } catch (error) {
-      this.memory.destroy();
-      throw error;
-    }
-    this.fields = made;
+    this.options = options;
+    this.source = options.source ?? (options.keepSource ? () => from : undefined);
+    this.parts = this.store(device, plans);
   }
 
-  private store(plan: FieldPlan, shardRows: number): Field {
-    const { device, rows, label } = this;
-    const { name, dtype, parts, rowBytes, source, adopt } = plan;
-    const pack = plan.packed ?? ((begin, end) => packRows(source, rows, begin, end, dtype, meters));
-    const meters = source.map(() => new QuantizationMeter());
-    const shards: Shard[] = [];
-    for (let base = 0; base < rows; base += shardRows) {
-      const count = Math.min(shardRows, rows - base);
-      const buffer = adopt ?? this.memory.storage(`${label} ${name} ${base}`, count * rowBytes);
-      if (!adopt) upload(device, buffer, 0, pack(base, base + count));
-      shards.push({ buffer, base, rows: count });
+  /** Where the pool is. */
+  get device(): GPUDevice {
+    return this.parts.memory.device;
+  }
+
+  get fields(): ReadonlyMap<string, Field> {
+    return this.parts.fields;
+  }
+
+  /**
+   * Uploads the pool to `device`, from the arrays that it was asked to keep (`keepSource`) or from what its `source`
+   * gives. Whatever reads the pool must be rebuilt after it.
+   * @throws OptionError when it has neither; ShapeError when the source gives other rows or fields than it did; what
+   * `from` and the source throw. The pool is then as it was.
+   */
+  async rebuild(device: GPUDevice): Promise<void> {
+    if (!this.source) {
+      throw new OptionError(
+        `${this.label} kept nothing to be rebuilt from: make it with \`keepSource: true\`, or with a \`source\`.`,
+      );
     }
-    return { name, dtype, parts, rowBytes, shards, quantization: quantizationOf(plan, meters) };
+    const { rows, plans } = planPool(await this.source(), this.label, this.options);
+    if (rows !== this.rows || describe(plans) !== describe(this.fields.values())) {
+      throw new ShapeError(
+        `${this.label} had ${this.rows} rows of ${describe(this.fields.values())}; its source now gives ${rows} of ${describe(plans)}.`,
+        { rows, expected: this.rows },
+      );
+    }
+    const parts = await allocate(device, () => this.store(device, plans), this.label);
+    this.parts.destroy();
+    this.parts = parts;
+  }
+
+  private store(device: GPUDevice, plans: readonly FieldPlan[]): PoolParts {
+    const { rows, label } = this;
+    const shardRows = rowsOfShards(device, rows, plans, label, this.options);
+    const memory = new BufferGroup(device);
+    const fields = new Map<string, Field>();
+    try {
+      for (const plan of plans) fields.set(plan.name, storeField(memory, plan, rows, shardRows, label));
+    } catch (error) {
+      memory.destroy();
+      throw error;
+    }
+    return { memory, fields, destroy: () => memory.destroy() };
   }
 
   /** @throws OptionError when there is no such field. */
@@ -170,10 +166,95 @@ export class DevicePool {
 
   /** GPU bytes that the pool owns. */
   get bytes(): number {
-    return this.memory.bytes;
+    return this.parts.memory.bytes;
   }
 
   destroy(): void {
-    this.memory.destroy();
+    this.parts.destroy();
   }
 }
+
+function planPool(
+  from: PoolSource,
+  label: string,
+  options: PoolOptions,
+): { rows: number; plans: readonly FieldPlan[] } {
+  if (from instanceof HostPool) {
+    const packed = [...from.fields.values()].map((field) => ({
+      ...field,
+      source: [],
+      packed: (begin: number, end: number) => from.fieldRows(field.name, begin, end),
+    }));
+    return { rows: from.rows, plans: packed };
+  }
+  const dtype = checkStoredDtype(options.dtype ?? 'f32');
+  const names = Object.keys(from);
+  if (names.length === 0) throw new OptionError(`${label} needs at least one field.`);
+  const rows = countRows(label, from, options.rows);
+  return { rows, plans: names.map((name) => planField(label, name, from[name], dtype)) };
+}
+
+/** @throws as `DevicePool.from`, for what cannot be on `device`. */
+function rowsOfShards(
+  device: GPUDevice,
+  rows: number,
+  plans: readonly FieldPlan[],
+  label: string,
+  { maxShardBytes = Number.POSITIVE_INFINITY }: PoolOptions,
+): number {
+  if (!(maxShardBytes > 0)) {
+    throw new OptionError(`maxShardBytes must be above 0; it is ${maxShardBytes}.`, { maxShardBytes });
+  }
+  const limit = Math.min(
+    maxShardBytes,
+    device.limits.maxStorageBufferBindingSize,
+    device.limits.maxBufferSize,
+  );
+  const widest = Math.max(...plans.map((plan) => plan.rowBytes));
+  const whole = plans.some((plan) => plan.adopt);
+  const shardRows = whole ? rows : Math.min(rows, Math.floor(limit / widest));
+  if (shardRows < 1) {
+    throw new DeviceLimitError(`one row of ${label} is ${widest} bytes; a binding may have ${limit}.`, {
+      widest,
+      limit,
+    });
+  }
+  for (const { name, adopt, rowBytes: bytes } of plans) {
+    // Beside an adopted buffer, which is whole, no other field can be cut either.
+    if (whole) checkBindingSize(device, `${label} ${name}`, rows * bytes);
+    if (!adopt) continue;
+    if (adopt.size < rows * bytes) {
+      throw new ShapeError(
+        `${label} ${name}: ${rows} rows need ${rows * bytes} bytes; the buffer has ${adopt.size}.`,
+        {
+          rows,
+          bytes: adopt.size,
+        },
+      );
+    }
+  }
+  return shardRows;
+}
+
+function storeField(
+  memory: BufferGroup,
+  plan: FieldPlan,
+  rows: number,
+  shardRows: number,
+  label: string,
+): Field {
+  const { name, dtype, parts, rowBytes, source, adopt } = plan;
+  const pack = plan.packed ?? ((begin, end) => packRows(source, rows, begin, end, dtype, meters));
+  const meters = source.map(() => new QuantizationMeter());
+  const shards: Shard[] = [];
+  for (let base = 0; base < rows; base += shardRows) {
+    const count = Math.min(shardRows, rows - base);
+    const buffer = adopt ?? memory.storage(`${label} ${name} ${base}`, count * rowBytes);
+    if (!adopt) upload(memory.device, buffer, 0, pack(base, base + count));
+    shards.push({ buffer, base, rows: count });
+  }
+  return { name, dtype, parts, rowBytes, shards, quantization: quantizationOf(plan, meters) };
+}
+
+const describe = (fields: Iterable<FieldLayout>): string =>
+  [...fields].map(({ name, dtype, parts }) => `${name} ${dtype} [${parts}]`).join(', ');

@@ -1,5 +1,6 @@
 import { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { checkLost } from '../gpu/lost.js';
 import { Readback } from '../gpu/readback.js';
 import type { Region } from '../gpu/regions.js';
 import { traitsOf } from '../gpu/traits.js';
@@ -33,6 +34,36 @@ export interface DeviceState {
   readonly wanted: Bitmask;
 }
 
+/** What a planner has on its slab's device. */
+interface PlannerParts {
+  readonly memory: BufferGroup;
+  /** [2 words]: bits of the rows held, then of those wanted last. */
+  readonly held: GPUBuffer;
+  readonly moves: Region;
+  readonly counts: { readonly buffer: GPUBuffer; readonly at: number };
+  readonly params: GPUBuffer;
+  readonly constants: Record<string, number>;
+  readonly plans: Map<string, { kernel: Kernel; groups: WeakMap<GPUBuffer, GPUBindGroup> }>;
+}
+
+function makeParts(slab: Slab, given: DevicePlannerOptions['counts']): PlannerParts {
+  const { device, label, capacity } = slab;
+  const { rows } = slab.pool;
+  const memory = new BufferGroup(device);
+  try {
+    const held = memory.storage(`${label} held`, Math.ceil(rows / 32) * 8);
+    const size = 16 + 8 * capacity;
+    const moves = { buffer: memory.storage(`${label} planned moves`, size), offset: 0, size };
+    const counts = given ?? { buffer: memory.storage(`${label} counts`, COUNT_WORDS * 4), at: 0 };
+    const params = memory.uniform('plan params', [rows, capacity, counts.at]);
+    const constants = groupLanes(traitsOf(device), 128);
+    return { memory, held, moves, counts, params, constants, plans: new Map() };
+  } catch (error) {
+    memory.destroy();
+    throw error;
+  }
+}
+
 /**
  * Plans a slab's updates on the device: which rows are wanted is known there alone, and so is which row is in which slot.
  * The moves are those that `planUpdate` makes, bit for bit, and the slab ends as its `encodeUpdate` would leave it; two
@@ -41,35 +72,39 @@ export interface DeviceState {
  */
 export class DevicePlanner {
   readonly slab: Slab;
-  readonly counts: { readonly buffer: GPUBuffer; readonly at: number };
-  private readonly memory: BufferGroup;
-  /** [2 words]: bits of the rows held, then of those wanted last. */
-  private readonly held: GPUBuffer;
+  private parts: PlannerParts;
+
+  constructor(slab: Slab, { counts }: DevicePlannerOptions = {}) {
+    this.slab = slab;
+    this.parts = makeParts(slab, counts);
+  }
+
   /**
    * What the last update left for the copy: [moves, active rows, added, removed, (to, source) ...], as `Plan.moves`; or for
    * kernels that bring in the rows themselves.
    */
-  readonly moves: Region;
-  private readonly params: GPUBuffer;
-  private readonly constants: Record<string, number>;
-  private readonly plans = new Map<string, { kernel: Kernel; groups: WeakMap<GPUBuffer, GPUBindGroup> }>();
+  get moves(): Region {
+    return this.parts.moves;
+  }
 
-  constructor(slab: Slab, { counts }: DevicePlannerOptions = {}) {
-    const { device } = slab;
-    const { rows } = slab.pool;
-    this.slab = slab;
-    this.memory = new BufferGroup(device);
-    this.held = this.memory.storage(`${slab.label} held`, this.words * 8);
-    const size = 16 + 8 * slab.capacity;
-    this.moves = { buffer: this.memory.storage(`${slab.label} planned moves`, size), offset: 0, size };
-    this.counts = counts ?? { buffer: this.memory.storage(`${slab.label} counts`, COUNT_WORDS * 4), at: 0 };
-    this.params = this.memory.uniform('plan params', [rows, slab.capacity, this.counts.at]);
-    this.constants = groupLanes(traitsOf(device), 128);
+  /** Where updates leave their counts. */
+  get counts(): { readonly buffer: GPUBuffer; readonly at: number } {
+    return this.parts.counts;
+  }
+
+  /**
+   * Makes the planner anew on the device of its slab, which must have been rebuilt: what was planned since the last `sync`
+   * is forgotten, as the slab has. Counts that it shares must be given again.
+   */
+  rebuild({ counts }: DevicePlannerOptions = {}): void {
+    const parts = makeParts(this.slab, counts);
+    this.parts.memory.destroy();
+    this.parts = parts;
   }
 
   /** GPU bytes held beside the slab's. */
   get bytes(): number {
-    return this.memory.bytes;
+    return this.parts.memory.bytes;
   }
 
   /**
@@ -117,7 +152,7 @@ export class DevicePlanner {
     try {
       const encoder = device.createCommandEncoder({ label: 'pairslab sync' });
       staging.encodeCopy(encoder, slab.rowList, 0, 0, list);
-      staging.encodeCopy(encoder, this.held, 4 * words, list, 4 * words);
+      staging.encodeCopy(encoder, this.parts.held, 4 * words, list, 4 * words);
       staging.encodeCopy(encoder, this.counts.buffer, 4 * this.counts.at, list + 4 * words, 4 * COUNT_WORDS);
       device.queue.submit([encoder.finish()]);
       const read = new Uint32Array(await staging.read(list + 4 * (words + COUNT_WORDS)));
@@ -136,11 +171,11 @@ export class DevicePlanner {
 
   /** Sets the count of refused updates to zero, for what is submitted from now on. */
   forgive(): void {
-    this.memory.device.queue.writeBuffer(this.counts.buffer, 4 * (this.counts.at + 4), new Uint32Array(2));
+    this.slab.device.queue.writeBuffer(this.counts.buffer, 4 * (this.counts.at + 4), new Uint32Array(2));
   }
 
   destroy(): void {
-    this.memory.destroy();
+    this.parts.memory.destroy();
   }
 
   private get words(): number {
@@ -153,16 +188,18 @@ export class DevicePlanner {
     emit: 'moves' | 'arrivals',
     source: GPUBuffer,
   ): void {
-    const { slab, held, moves, params, counts, constants } = this;
-    const { device } = this.memory;
+    const { slab } = this;
+    const { held, moves, params, counts, constants, plans } = this.parts;
+    const { device } = slab;
+    checkLost(device);
     // Nothing on the queue that plans for this slab is still to come: the host has had the map.
     if (!slab.onDevice) device.queue.writeBuffer(held, 0, slab.mask().words);
     const key = `${active} ${emit}`;
-    let plan = this.plans.get(key);
+    let plan = plans.get(key);
     if (!plan) {
       const made = kernel(device, planMoves, { slots: { active, emit }, constants });
       plan = { kernel: made, groups: new WeakMap() };
-      this.plans.set(key, plan);
+      plans.set(key, plan);
     }
     let group = plan.groups.get(source);
     if (!group) {

@@ -1,11 +1,13 @@
+import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
+import { checkLost } from '../gpu/lost.js';
 import { type Region, Regions } from '../gpu/regions.js';
 import { Bitmask, diff } from '../mask/index.js';
 import type { OffDevicePool } from '../pool/pool.js';
 import type { PolicyFactory } from '../residency/policy.js';
 import { Residency } from '../residency/residency.js';
 import type { ResidencyPlan } from '../residency/types.js';
-import type { ArrivingRows } from './arriving-rows.js';
+import { ArrivingRows } from './arriving-rows.js';
 import type { SlabField } from './copier.js';
 import { slabFields } from './slab-fields.js';
 import { StagedCopier, stageMoves } from './staged-copier.js';
@@ -41,24 +43,28 @@ export interface StepPiece {
   readonly of: number;
 }
 
+/** What a slab has on its ring's device. */
+interface ResidentParts {
+  readonly memory: BufferGroup;
+  readonly buffers: ReadonlyMap<string, GPUBuffer>;
+  readonly copier: StagedCopier;
+  readonly lists: Regions;
+  destroy(): void;
+}
+
 /**
  * C slots on the device over a pool of N rows that is not on it. Rows lie in any slot and stay, used or not, until a
  * policy gives theirs up. A step that uses more than C rows comes in pieces: every row of it is computed.
  */
 export class ResidentSlab {
   readonly pool: OffDevicePool;
-  readonly device: GPUDevice;
   readonly label: string;
   /** C. */
   readonly capacity: number;
   readonly fields: ReadonlyMap<string, SlabField>;
-  /** [C, field.rowBytes] each. */
-  readonly buffers: ReadonlyMap<string, GPUBuffer>;
-  private readonly memory: BufferGroup;
-  private readonly copier: StagedCopier;
-  private readonly lists: Regions;
+  private readonly options: ResidentSlabOptions;
+  private parts: ResidentParts;
   private readonly words: Uint32Array<ArrayBuffer>;
-  private readonly policy: PolicyFactory;
   private residency: Residency;
   /** What the last step used. */
   private used: Bitmask;
@@ -68,39 +74,30 @@ export class ResidentSlab {
    * not fit in one binding. Nothing stays allocated then.
    */
   constructor(pool: OffDevicePool, options: ResidentSlabOptions) {
-    const { capacity, policy, ring, label = 'resident slab' } = options;
+    const { capacity, label = 'resident slab' } = options;
     this.pool = pool;
-    this.device = ring.device;
     this.label = label;
     this.capacity = capacity;
-    this.policy = policy;
+    this.options = options;
     this.residency = this.nothing();
     this.used = Bitmask.empty(pool.rows);
     this.fields = slabFields(pool);
-    for (const { name, rowBytes } of this.fields.values())
-      checkBindingSize(this.device, `${label} ${name}`, capacity * rowBytes);
-    const memory = new BufferGroup(this.device);
-    this.memory = memory;
-    try {
-      const buffers = new Map<string, GPUBuffer>();
-      for (const { name, rowBytes } of this.fields.values())
-        buffers.set(name, memory.storage(`${label} ${name}`, capacity * rowBytes));
-      this.buffers = buffers;
-      const slotIds = memory.storage(`${label} rows`, 16 + 4 * capacity);
-      // Every piece but the last is submitted before the next, so none ever shares a submit with another of this slab.
-      const once = { ...options, pendingUpdates: 1 };
-      this.copier = new StagedCopier(pool, this.fields, buffers, slotIds, capacity, memory, ring, once);
-      this.words = new Uint32Array(4 + 2 * capacity);
-      this.lists = new Regions(memory, `${label} list`, this.words.length, 1);
-    } catch (error) {
-      memory.destroy();
-      throw error;
-    }
+    this.words = new Uint32Array(4 + 2 * capacity);
+    this.parts = this.makeParts();
+  }
+
+  get device(): GPUDevice {
+    return this.parts.memory.device;
+  }
+
+  /** [C, field.rowBytes] each. Other buffers after `rebuild`. */
+  get buffers(): ReadonlyMap<string, GPUBuffer> {
+    return this.parts.buffers;
   }
 
   /** GPU bytes of slots, lists and moves; the ring is counted by itself. */
   get bytes(): number {
-    return this.memory.bytes;
+    return this.parts.memory.bytes;
   }
 
   /** The rows that are resident, as a copy. */
@@ -121,6 +118,7 @@ export class ResidentSlab {
     arriving: ArrivingRows,
     use: (piece: StepPiece) => void,
   ): Promise<UpdateStats> {
+    checkLost(this.device);
     const pieces = this.residency.pieces(mask);
     let [uploads, hits, evicted] = [0, 0, 0];
     for (const [index, { mask: part, more }] of pieces.entries()) {
@@ -146,18 +144,70 @@ export class ResidentSlab {
     this.residency = this.nothing();
   }
 
+  /**
+   * Makes the slab anew on the device of its ring, which must have been rebuilt: the same rows in the same slots, uploaded
+   * again; what the policy knows stays.
+   * @throws DeviceLimitError, DeviceLostError; what the pool's `read` throws. The slab is then as it was.
+   */
+  async rebuild(arriving: ArrivingRows = new ArrivingRows()): Promise<void> {
+    const { pool } = this;
+    const { map } = this.residency;
+    const ids = map.resident.ids();
+    const fromPool = new Uint32Array(2 * ids.length);
+    for (const [i, row] of ids.entries()) fromPool.set([map.slotOf(row), row], 2 * i);
+    const { device } = this.options.ring;
+    const parts = await allocate(device, () => this.makeParts(), this.label);
+    try {
+      let rows: Uint8Array<ArrayBuffer> | undefined;
+      if (!pool.readNow) {
+        rows = arriving.room(ids.length * pool.rowBytes);
+        if (ids.length > 0) await pool.read(ids, rows);
+      }
+      parts.copier.submit({ ids, fromPool, fromSlab: new Uint32Array(0) }, ids.length, rows);
+    } catch (error) {
+      parts.destroy();
+      throw error;
+    }
+    this.parts.destroy();
+    this.parts = parts;
+  }
+
   /** What was recorded has been submitted, or thrown away before anything was. */
   submitted(): void {
-    this.copier.submitted();
-    this.lists.submitted();
+    this.parts.copier.submitted();
+    this.parts.lists.submitted();
   }
 
   destroy(): void {
-    this.memory.destroy();
+    this.parts.destroy();
+  }
+
+  private makeParts(): ResidentParts {
+    const { pool, label, capacity, fields, words, options } = this;
+    const { ring } = options;
+    const { device } = ring;
+    for (const { name, rowBytes } of fields.values())
+      checkBindingSize(device, `${label} ${name}`, capacity * rowBytes);
+    const memory = new BufferGroup(device);
+    try {
+      const buffers = new Map<string, GPUBuffer>();
+      for (const { name, rowBytes } of fields.values())
+        buffers.set(name, memory.storage(`${label} ${name}`, capacity * rowBytes));
+      const slotIds = memory.storage(`${label} rows`, 16 + 4 * capacity);
+      // Every piece but the last is submitted before the next, so none ever shares a submit with another of this slab.
+      const once = { ...options, pendingUpdates: 1 };
+      const copier = new StagedCopier(pool, fields, buffers, slotIds, capacity, memory, ring, once);
+      const lists = new Regions(memory, `${label} list`, words.length, 1);
+      return { memory, buffers, copier, lists, destroy: () => memory.destroy() };
+    } catch (error) {
+      memory.destroy();
+      throw error;
+    }
   }
 
   private nothing(): Residency {
-    const { pool, capacity, policy } = this;
+    const { pool, capacity } = this;
+    const { policy } = this.options;
     return new Residency({ rows: pool.rows, capacity, mode: 'indexed', policy });
   }
 
@@ -167,7 +217,8 @@ export class ResidentSlab {
     arriving: ArrivingRows,
   ): Promise<void> {
     if (moves.length === 0) return;
-    const { copier, pool } = this;
+    const { pool } = this;
+    const { copier } = this.parts;
     const staged = stageMoves(moves);
     const { ids } = staged;
     let rows: Uint8Array<ArrayBuffer> | undefined;
@@ -193,6 +244,6 @@ export class ResidentSlab {
       words[at++] = (slots as Uint32Array)[i++];
       words[at++] = row;
     }
-    return this.lists.write(words, at);
+    return this.parts.lists.write(words, at);
   }
 }

@@ -1,6 +1,7 @@
 import { NonFiniteError, OptionError } from '../errors.js';
 import { BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { checkLost } from '../gpu/lost.js';
 import { readBuffer } from '../gpu/readback.js';
 import { traitsOf } from '../gpu/traits.js';
 import { Bitmask } from '../mask/index.js';
@@ -23,48 +24,81 @@ export interface Selected {
   readonly threshold: number;
 }
 
+/** What a selector has on its device. */
+interface SelectorParts {
+  readonly memory: BufferGroup;
+  readonly mask: GPUBuffer;
+  readonly found: GPUBuffer;
+  readonly params: GPUBuffer;
+  readonly kernel: Kernel;
+  readonly groups: WeakMap<GPUBuffer, GPUBindGroup>;
+}
+
+function makeParts(device: GPUDevice, rows: number, selection: Selection): SelectorParts {
+  const words = Bitmask.empty(rows).words.length;
+  const given = paramsOf(selection, rows);
+  const memory = new BufferGroup(device);
+  try {
+    const mask = memory.storage('selected rows', words * 4);
+    const found = memory.storage('selection', 16);
+    const params = memory.uniform('selection params', given);
+    const constants = groupLanes(traitsOf(device), 256);
+    const made = kernel(device, selectRows, { slots: { rule: selection.by }, constants });
+    return { memory, mask, found, params, kernel: made, groups: new WeakMap() };
+  } catch (error) {
+    memory.destroy();
+    throw error;
+  }
+}
+
 /** Makes masks of scores on the device: nothing comes to the CPU unless it is asked for. One dispatch. */
 export class RowSelector {
   readonly rows: number;
-  /** N bits, as `Bitmask.words`: what the last `encode` selected. */
-  readonly mask: GPUBuffer;
-  /** [threshold as f32, 1 once scores were not finite, rows selected, 0] */
-  readonly found: GPUBuffer;
-  private readonly memory: BufferGroup;
-  private readonly kernel: Kernel;
-  private readonly params: GPUBuffer;
-  private readonly groups = new WeakMap<GPUBuffer, GPUBindGroup>();
+  private readonly selection: Selection;
+  private parts: SelectorParts;
 
   /**
    * Of scores [rows].
    * @throws OptionError for an unknown rule or a figure that it cannot have; ShapeError when rows is no size of a mask.
    */
   constructor(device: GPUDevice, rows: number, selection: Selection) {
-    const words = Bitmask.empty(rows).words.length;
-    const params = paramsOf(selection, rows);
     this.rows = rows;
-    this.memory = new BufferGroup(device);
-    this.mask = this.memory.storage('selected rows', words * 4);
-    this.found = this.memory.storage('selection', 16);
-    this.params = this.memory.uniform('selection params', params);
-    const constants = groupLanes(traitsOf(device), 256);
-    this.kernel = kernel(device, selectRows, { slots: { rule: selection.by }, constants });
+    this.selection = selection;
+    this.parts = makeParts(device, rows, selection);
+  }
+
+  /** N bits, as `Bitmask.words`: what the last `encode` selected. Another buffer after `rebuild`. */
+  get mask(): GPUBuffer {
+    return this.parts.mask;
+  }
+
+  /** [threshold as f32, 1 once scores were not finite, rows selected, 0] */
+  get found(): GPUBuffer {
+    return this.parts.found;
+  }
+
+  /** Makes the selector anew on `device`; what it selected last is forgotten. @throws DeviceLimitError, DeviceLostError. */
+  rebuild(device: GPUDevice): void {
+    const parts = makeParts(device, this.rows, this.selection);
+    this.parts.memory.destroy();
+    this.parts = parts;
   }
 
   /** GPU bytes held. */
   get bytes(): number {
-    return this.memory.bytes;
+    return this.parts.memory.bytes;
   }
 
   /** Records mask = selection of `scores`, f32 [rows]. Where one of them is not finite the mask is empty; `read` says so. */
   encode(pass: GPUComputePassEncoder, scores: GPUBuffer): void {
-    let group = this.groups.get(scores);
+    const { memory, kernel, groups, params, mask, found } = this.parts;
+    checkLost(memory.device);
+    let group = groups.get(scores);
     if (!group) {
-      const { params, mask, found } = this;
-      group = this.kernel.bind({ params, scores, mask, found });
-      this.groups.set(scores, group);
+      group = kernel.bind({ params, scores, mask, found });
+      groups.set(scores, group);
     }
-    encodeDispatch(pass, { kernel: this.kernel, group, grid: [1, 1, 1] });
+    encodeDispatch(pass, { kernel, group, grid: [1, 1, 1] });
   }
 
   /**
@@ -73,7 +107,7 @@ export class RowSelector {
    * those masks were empty.
    */
   async read(): Promise<Selected> {
-    const { device } = this.memory;
+    const { device } = this.parts.memory;
     const [found, mask] = await Promise.all([readBuffer(device, this.found), readBuffer(device, this.mask)]);
     if (new Uint32Array(found)[1] !== 0) {
       device.queue.writeBuffer(this.found, 4, new Uint32Array(1));
@@ -87,7 +121,7 @@ export class RowSelector {
   }
 
   destroy(): void {
-    this.memory.destroy();
+    this.parts.memory.destroy();
   }
 }
 

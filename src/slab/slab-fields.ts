@@ -30,3 +30,15 @@ export function slabFields(
   };
   return new Map([...pool.fields.values()].map((field) => [field.name, of(field)]));
 }
+
+/** @throws OptionError for a slab that converts rows as they are copied, which a buffer copy cannot. */
+export function checkPlainCopy(label: string, pool: Pool, fields: ReadonlyMap<string, SlabField>): void {
+  for (const { name, dtype } of fields.values()) {
+    const stored = pool.field(name).dtype;
+    if (dtype === stored) continue;
+    throw new OptionError(
+      `${label} keeps ${name} as ${dtype}, its pool as ${stored}: a buffer copy cannot convert; use encodeUpdate.`,
+      { name, dtype, stored },
+    );
+  }
+}

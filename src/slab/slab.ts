@@ -1,5 +1,6 @@
 import { OnDeviceError, OptionError } from '../errors.js';
-import { BufferGroup, checkBindingSize } from '../gpu/buffers.js';
+import { allocate } from '../gpu/allocate.js';
+import { checkLost } from '../gpu/lost.js';
 import type { Region } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import {
@@ -16,17 +17,21 @@ import { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool, ReadOptions } from '../pool/pool.js';
 import { settings } from '../settings.js';
 import { ArrivingRows } from './arriving-rows.js';
-import { SlabCopier, type SlabField } from './copier.js';
-import { slabFields } from './slab-fields.js';
+import type { SlabCopier, SlabField } from './copier.js';
+import { checkPlainCopy, slabFields } from './slab-fields.js';
 import type { SlabOptions, UpdateOptions } from './slab-options.js';
-import { StagedCopier, type StagedMoves, stageMoves } from './staged-copier.js';
+import { SlabParts, slabDevice } from './slab-parts.js';
+import { type StagedCopier, type StagedMoves, stageMoves } from './staged-copier.js';
 import { measuredTau } from './tau.js';
 import { describe, moves, type UpdateStats } from './update-stats.js';
-import { UploadRing } from './upload-ring.js';
+import type { UploadRing } from './upload-ring.js';
 import { type ActiveDownView, type SlabView, viewOf } from './view.js';
 
-/** The least a slab's own ring has, unless all of the slab is smaller. */
-const OWN_RING_BYTES = 4 << 20;
+/** An update that is worked out and not done. */
+export interface PlannedUpdate {
+  readonly plan: Plan;
+  readonly stats: UpdateStats;
+}
 
 /**
  * C slots on the device that hold the active rows of a pool, packed in slots [0, m), one contiguous buffer a field.
@@ -34,12 +39,8 @@ const OWN_RING_BYTES = 4 << 20;
  */
 export class Slab {
   readonly pool: DevicePool | OffDevicePool;
-  readonly device: GPUDevice;
   readonly capacity: number;
   readonly label: string;
-  /** Slot → row id on the device: [m, 0, 0, 0, ids …]. */
-  readonly rowList: GPUBuffer;
-  readonly buffers: ReadonlyMap<string, GPUBuffer>;
   /** How the rows of each field stand in the slab. */
   readonly fields: ReadonlyMap<string, SlabField>;
   private readonly slots: SlotMap;
@@ -48,11 +49,8 @@ export class Slab {
   /** The hybrid plan's, where an update gives none. */
   private readonly tau: number;
   private readonly converts: boolean;
-  private readonly memory: BufferGroup;
-  /** One of them, by where the pool is. */
-  private readonly copier?: SlabCopier;
-  private readonly staged?: StagedCopier;
-  private readonly ownRing?: UploadRing;
+  private readonly options: SlabOptions;
+  private parts: SlabParts;
   /** Rows on their way to `load`. */
   private readonly arriving = new ArrivingRows();
   /** The last `load`, whatever becomes of it. */
@@ -65,18 +63,9 @@ export class Slab {
    * one binding. Nothing stays allocated then.
    */
   constructor(pool: DevicePool | OffDevicePool, options: SlabOptions = {}) {
-    const onDevice = pool instanceof DevicePool;
-    const device = onDevice ? pool.device : (options.device ?? options.ring?.device);
-    if (!device)
-      throw new OptionError(
-        `${pool.label} is on no device: give the slab one, \`new Slab(pool, { device })\`.`,
-      );
-    for (const given of [options.device, options.ring?.device]) {
-      if (given && given !== device)
-        throw new OptionError(`${pool.label}, device and ring of a slab must be on one device.`);
-    }
-    this.device = device;
+    const device = slabDevice(pool, options);
     this.pool = pool;
+    this.options = options;
     this.label = options.label ?? 'slab';
     this.slots = new SlotMap(pool.rows, options.capacity ?? pool.rows);
     this.capacity = this.slots.capacity;
@@ -86,31 +75,24 @@ export class Slab {
     // Where every row written is a row uploaded, repacking never pays.
     this.tau =
       settings().hybridTau ??
-      (onDevice ? measuredTau(device, first.dtype, { rowBytes: this.rowBytes, rows: pool.rows }) : 1);
-    for (const field of this.fields.values()) {
-      checkBindingSize(device, `${this.label} ${field.name}`, this.capacity * field.rowBytes);
-    }
-    this.memory = new BufferGroup(device);
-    try {
-      this.rowList = this.memory.storage(`${this.label} rows`, 16 + 4 * this.capacity);
-      const buffers = new Map<string, GPUBuffer>();
-      for (const { name, rowBytes } of this.fields.values()) {
-        buffers.set(name, this.memory.storage(`${this.label} ${name}`, this.capacity * rowBytes));
-      }
-      this.buffers = buffers;
-      const { fields, rowList, capacity, memory } = this;
-      if (onDevice) this.copier = new SlabCopier(pool, fields, buffers, rowList, capacity, memory, options);
-      else {
-        const bytes = Math.max(pool.rowBytes, Math.min(OWN_RING_BYTES, capacity * pool.rowBytes));
-        if (!options.ring) this.ownRing = new UploadRing(device, { bytes, label: `${this.label} ring` });
-        const ring = options.ring ?? (this.ownRing as UploadRing);
-        this.staged = new StagedCopier(pool, fields, buffers, rowList, capacity, memory, ring, options);
-      }
-    } catch (error) {
-      this.memory.destroy();
-      this.ownRing?.destroy();
-      throw error;
-    }
+      (pool instanceof DevicePool
+        ? measuredTau(device, first.dtype, { rowBytes: this.rowBytes, rows: pool.rows })
+        : 1);
+    this.parts = this.makeParts(device);
+  }
+
+  get device(): GPUDevice {
+    return this.parts.device;
+  }
+
+  /** Slot → row id on the device: [m, 0, 0, 0, ids …]. Another buffer after `rebuild`, as are those of `buffers`. */
+  get rowList(): GPUBuffer {
+    return this.parts.rowList;
+  }
+
+  /** [C, field.rowBytes] each. */
+  get buffers(): ReadonlyMap<string, GPUBuffer> {
+    return this.parts.buffers;
   }
 
   /** m, the active rows. */
@@ -121,6 +103,11 @@ export class Slab {
   /** The mask that the slab holds, as a copy. */
   mask(): Bitmask {
     return this.map.mask();
+  }
+
+  /** Names this state of rows and slots; no other has it. */
+  get version(): number {
+    return this.slots.version;
   }
 
   /** Row ids by slot, [m]. */
@@ -143,18 +130,24 @@ export class Slab {
     return mask.count() > this.capacity ? null : transition(this.map, mask);
   }
 
+  /** Through which rows reach the slab that are not on the device. */
+  get ring(): UploadRing | undefined {
+    return this.parts.staged?.ring;
+  }
+
   /** GPU bytes that the slab owns. */
   get bytes(): number {
-    return this.memory.bytes + (this.ownRing?.bytes ?? 0);
+    return this.parts.bytes;
   }
 
   /**
-   * Makes the slab hold `mask`: in one submit, or in one for each ring of rows from a pool in host memory. See
-   * `encodeUpdate`.
+   * Makes the slab hold `mask`: in one submit, or one for each ring of rows from host memory; see `encodeUpdate`.
+   * @throws what that throws; DeviceLostError once the loss is reported. A device that is lost unnoticed takes the update:
+   * the slab then has its mask, and `rebuild` writes its rows.
    */
   update(mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
     const { device } = this;
-    if (this.staged) {
+    if (this.parts.staged) {
       this.checkInMemory();
       const { plan, stats } = this.planFor(mask, options);
       if (moves(stats)) this.scatter(plan, stageMoves(plan.moves));
@@ -202,16 +195,25 @@ export class Slab {
     options: UpdateOptions = {},
     known?: Transition,
   ): UpdateStats {
-    const { copier, staged } = this;
-    if (staged) this.checkInMemory();
-    const { plan, stats } = this.planFor(mask, options, known);
+    if (this.parts.staged) this.checkInMemory();
+    return this.encodePlan(pass, this.planFor(mask, options, known), mask, options);
+  }
+
+  /** For `updateMany`: records what `planFor` gave, and commits it. */
+  encodePlan(
+    pass: GPUComputePassEncoder,
+    { plan, stats }: PlannedUpdate,
+    mask: Bitmask,
+    { repackBy }: UpdateOptions,
+  ): UpdateStats {
+    const { copier, staged } = this.parts;
     if (!moves(stats)) return stats;
     if (staged) {
       const rows = stageMoves(plan.moves);
       staged.encode(pass, rows, 0, rows.ids.length, plan.active);
     } else if (copier) {
       if (plan.kind !== 'repack') copier.encodeMoves(pass, plan.moves, plan.active);
-      else if (options.repackBy === 'mask') copier.encodeMask(pass, mask.words, plan.active);
+      else if (repackBy === 'mask') copier.encodeMask(pass, mask.words, plan.active);
       else copier.encodeIds(pass, mask.ids());
     }
     this.map.commit(plan);
@@ -239,9 +241,8 @@ export class Slab {
   }
 
   /**
-   * The tight update (or a repack) by one copyBufferToBuffer a field and run of neighbouring rows, outside a pass: the arm that needs
-   * no kernel.
-   * Rows that move within the slab go through a bounce buffer, since source and destination must differ.
+   * The tight update (or a repack) by one copyBufferToBuffer a field and run of neighbouring rows, outside a pass: the arm
+   * that needs no kernel. Rows that move within the slab go through a bounce buffer: source and destination must differ.
    * @throws OptionError where rows are converted or come from elsewhere than the device, which such a copy cannot do;
    * CapacityError; ShapeError. Nothing is recorded or changed then.
    */
@@ -251,15 +252,8 @@ export class Slab {
     { strategy = 'paired' }: Pick<UpdateOptions, 'strategy'> = {},
   ): UpdateStats {
     const copier = this.deviceCopier();
-    for (const { name, dtype } of this.fields.values()) {
-      const stored = this.pool.field(name).dtype;
-      if (dtype !== stored) {
-        throw new OptionError(
-          `${this.label} keeps ${name} as ${dtype}, its pool as ${stored}: a buffer copy cannot convert; use encodeUpdate.`,
-          { name, dtype, stored },
-        );
-      }
-    }
+    checkLost(this.device);
+    checkPlainCopy(this.label, this.pool, this.fields);
     const plan = strategy === 'repack' ? repackPlan(this.map, mask) : hybridPlan(this.map, mask, { tau: 1 });
     const stats = describe(plan, this.rowBytes);
     if (stats.kind === 'none') return stats;
@@ -286,8 +280,20 @@ export class Slab {
 
   /** Tells the slab that what was encoded has been submitted. `update` does so itself. */
   submitted(): void {
-    this.copier?.submitted();
-    this.staged?.submitted();
+    this.parts.submitted();
+  }
+
+  /**
+   * Makes the slab anew on `device`, where its pool and a ring that it was given must be already: the same mask, in the
+   * same slots, its rows written again. Of a slab that was planned on the device, the mask is the one that the host knew
+   * last.
+   * @throws OptionError when pool or ring are on another device; what the constructor and the pool's `read` throw. The
+   * slab is then as it was.
+   */
+  rebuild(device: GPUDevice): Promise<void> {
+    const turn = this.loads.then(() => this.rebuildNow(device));
+    this.loads = turn.catch(() => {});
+    return turn;
   }
 
   /** @throws OptionError when there is no such field, or its rows are q8 or q4 in the slab: values with scales between. */
@@ -334,8 +340,30 @@ export class Slab {
 
   destroy(): void {
     this.destroyed = true;
-    this.memory.destroy();
-    this.ownRing?.destroy();
+    this.parts.destroy();
+  }
+
+  private async rebuildNow(device: GPUDevice): Promise<void> {
+    const { pool, slots, options, label } = this;
+    for (const one of [pool, options.ring])
+      if (one && 'device' in one && one.device !== device)
+        throw new OptionError(`rebuild ${one.label} on the device before ${label}, which needs it there.`);
+    const { version } = slots;
+    const parts = await allocate(device, () => this.makeParts(device), label);
+    try {
+      await parts.fill(pool, slots.slots());
+      this.checkVersion(version);
+    } catch (error) {
+      parts.destroy();
+      throw error;
+    }
+    this.parts.destroy();
+    this.parts = parts;
+    this.away = false;
+  }
+
+  private makeParts(device: GPUDevice): SlabParts {
+    return new SlabParts(device, this.pool, this.fields, this.capacity, this.label, this.options);
   }
 
   private get map(): SlotMap {
@@ -347,11 +375,9 @@ export class Slab {
     return this.slots;
   }
 
-  private planFor(
-    mask: Bitmask,
-    options: UpdateOptions,
-    known?: Transition,
-  ): { plan: Plan; stats: UpdateStats } {
+  /** What an update would do; nothing is changed yet. @throws what it would throw. */
+  planFor(mask: Bitmask, options: UpdateOptions, known?: Transition): PlannedUpdate {
+    checkLost(this.device);
     const { strategy = 'paired', repackBy = 'ids' } = options;
     if (strategy !== 'paired' && strategy !== 'repack')
       throw new OptionError(`update strategy "${strategy}" is unknown; use paired or repack.`, { strategy });
@@ -368,20 +394,21 @@ export class Slab {
 
   /** @throws OptionError for a pool that is not on the device. */
   private deviceCopier(): SlabCopier {
-    if (this.copier) return this.copier;
+    if (this.parts.copier) return this.parts.copier;
     throw new OptionError(
       `${this.pool.label} is not on the device, where this reads rows: use update, encodeUpdate or load.`,
     );
   }
 
-  private checkInMemory(): void {
+  /** @throws OptionError for rows that must be read first. */
+  checkInMemory(): void {
     const { pool } = this;
     if (pool instanceof DevicePool || pool.readNow) return;
     throw new OptionError(`the rows of ${pool.label} have to be read first: use \`await slab.load(mask)\`.`);
   }
 
   private async loadNow(mask: Bitmask, options: UpdateOptions & ReadOptions): Promise<UpdateStats> {
-    const { pool, map: slots } = this;
+    const { pool } = this;
     if (pool instanceof DevicePool) return this.update(mask, options);
     options.signal?.throwIfAborted();
     const { plan, stats } = this.planFor(mask, options);
@@ -393,43 +420,29 @@ export class Slab {
     options.signal?.throwIfAborted();
     if (this.destroyed)
       throw new OptionError(`${this.label} was destroyed while its rows were on their way.`);
-    if (plan.version !== slots.version) {
-      throw new StalePlanError(`${this.label} was updated while rows for it were on their way; load again.`, {
-        planned: plan.version,
-        current: slots.version,
-      });
-    }
+    this.checkVersion(plan.version);
+    checkLost(this.device);
     this.scatter(plan, rows, arrived);
     return stats;
   }
 
-  /** Uploads, copies and commits; in pieces where the ring is smaller than what arrives. */
+  private checkVersion(planned: number): void {
+    const { version: current } = this.slots;
+    if (planned === current) return;
+    throw new StalePlanError(`${this.label} was updated while rows for it were on their way; try again.`, {
+      planned,
+      current,
+    });
+  }
+
   private scatter(plan: Plan, rows: StagedMoves, arrived?: Uint8Array<ArrayBuffer>): void {
-    const { device, pool, label } = this;
-    const staged = this.staged as StagedCopier;
-    let begin = 0;
-    do {
-      const end = Math.min(rows.ids.length, begin + Math.max(1, staged.room));
-      const bytes = arrived?.subarray(begin * pool.rowBytes, end * pool.rowBytes);
-      const encoder = device.createCommandEncoder({ label: `pairslab ${label} upload` });
-      const pass = encoder.beginComputePass({ label: `pairslab ${label} upload` });
-      staged.encode(pass, rows, begin, end, plan.active, bytes);
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-      staged.submitted();
-      begin = end;
-    } while (begin < rows.ids.length);
+    (this.parts.staged as StagedCopier).submit(rows, plan.active, arrived);
     this.map.commit(plan);
   }
 
-  /** Whether a plain paired update is fastest by buffer copies here, as tuning found, and can be done so. */
-  private copiesBuffers({
-    strategy = 'paired',
-    tau = this.tau,
-    rule = 'writes',
-    deferBelow = 0,
-  }: UpdateOptions) {
-    if (this.copier?.variant.arm !== 'copies' || strategy !== 'paired') return false;
+  /** Whether an update is fastest by buffer copies here, as tuning found, and can be done so: a plain paired one. */
+  copiesBuffers({ strategy = 'paired', tau = this.tau, rule = 'writes', deferBelow = 0 }: UpdateOptions) {
+    if (this.parts.copier?.variant.arm !== 'copies' || strategy !== 'paired') return false;
     return tau === 1 && rule === 'writes' && deferBelow === 0 && !this.converts;
   }
 }

@@ -137,6 +137,28 @@ export class StagedCopier {
     }
   }
 
+  /**
+   * Uploads and copies all of `moves`, in as many submits as the ring needs.
+   * @param arrived The rows' bytes, bundled; undefined: they are read now, from a pool in host memory.
+   */
+  submit(moves: StagedMoves, active: number, arrived?: Uint8Array<ArrayBuffer>): void {
+    const { pool, ring } = this;
+    const { device } = ring;
+    const label = `pairslab ${pool.label} upload`;
+    let begin = 0;
+    do {
+      const end = Math.min(moves.ids.length, begin + Math.max(1, this.room));
+      const bytes = arrived?.subarray(begin * pool.rowBytes, end * pool.rowBytes);
+      const encoder = device.createCommandEncoder({ label });
+      const pass = encoder.beginComputePass({ label });
+      this.encode(pass, moves, begin, end, active, bytes);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      this.submitted();
+      begin = end;
+    } while (begin < moves.ids.length);
+  }
+
   submitted(): void {
     this.regions.submitted();
     this.ring.release(this.taken);

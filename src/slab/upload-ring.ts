@@ -15,15 +15,16 @@ const DEFAULT_BYTES = 4 << 20;
  * submit must not share a place; after the submit the queue's order keeps uploads and copies apart.
  */
 export class UploadRing {
-  readonly device: GPUDevice;
-  readonly buffer: GPUBuffer;
   /** Bytes of staging memory on the device. */
   readonly bytes: number;
   readonly label: string;
-  private readonly memory: BufferGroup;
+  private memory: BufferGroup;
+  private made: GPUBuffer;
   private readonly host: Uint8Array<ArrayBuffer>;
   private at = 0;
   private held = 0;
+  /** Bytes [from, to) that `together` has yet to upload. */
+  private waiting: { from: number; to: number } | null = null;
 
   /** @throws OptionError for a size that is no positive multiple of 16; DeviceLimitError for one beyond a binding. */
   constructor(device: GPUDevice, options: UploadRingOptions = {}) {
@@ -33,12 +34,30 @@ export class UploadRing {
         bytes,
       });
     }
-    this.device = device;
     this.bytes = bytes;
     this.label = label;
     this.memory = new BufferGroup(device);
-    this.buffer = this.memory.storage(label, bytes);
+    this.made = this.memory.storage(label, bytes);
     this.host = new Uint8Array(bytes);
+  }
+
+  get device(): GPUDevice {
+    return this.memory.device;
+  }
+
+  /** Another one after `rebuild`. */
+  get buffer(): GPUBuffer {
+    return this.made;
+  }
+
+  /** Makes the ring anew on `device`, empty; then its slabs can be rebuilt there. @throws DeviceLimitError, DeviceLostError. */
+  rebuild(device: GPUDevice): void {
+    const memory = new BufferGroup(device);
+    this.made = memory.storage(this.label, this.bytes);
+    this.memory.destroy();
+    this.memory = memory;
+    this.at = 0;
+    this.held = 0;
   }
 
   /** How many rows of `rowBytes` bytes can be taken now. */
@@ -70,14 +89,37 @@ export class UploadRing {
     return this.host.subarray(first * rowBytes, (first + rows) * rowBytes);
   }
 
-  /** One upload. `rows` may be any memory, the staged one too. */
+  /** One upload; within `together`, a part of its one. `rows` may be any memory, the staged one too. */
   write(rowBytes: number, first: number, rows: Uint8Array<ArrayBuffer>): void {
-    this.device.queue.writeBuffer(this.buffer, first * rowBytes, rows);
+    const { waiting, host } = this;
+    const from = first * rowBytes;
+    if (!waiting) {
+      this.device.queue.writeBuffer(this.buffer, from, rows);
+      return;
+    }
+    if (rows.buffer !== host.buffer) host.set(rows, from);
+    waiting.from = Math.min(waiting.from, from);
+    waiting.to = Math.max(waiting.to, from + rows.byteLength);
+  }
+
+  /** What `work` writes is uploaded at once, when it is done: before the submit of what it encoded. */
+  together<T>(work: () => T): T {
+    if (this.waiting) return work();
+    const waiting = { from: this.bytes, to: 0 };
+    this.waiting = waiting;
+    try {
+      return work();
+    } finally {
+      this.waiting = null;
+      const { from, to } = waiting;
+      if (from < to) this.device.queue.writeBuffer(this.buffer, from, this.host, from, to - from);
+    }
   }
 
   /** Gives `places` back: their copies were submitted, or never encoded. */
   release(places: number): void {
-    this.held -= places;
+    // Places taken before a rebuild are gone already.
+    this.held = Math.max(0, this.held - places);
     if (this.held === 0) this.at = 0;
   }
 

@@ -1,0 +1,44 @@
+import { gpuBytes } from '../../src/gpu/buffers.js';
+import { setWaiter } from '../../src/gpu/wait.js';
+import { quietWait } from '../../src/node/quiet-wait.js';
+
+/**
+ * A real device that says it is out of memory, as WebGPU does (later, to the error scope), for what would make the
+ * package's buffers on it more than `bytes`. Software adapters lend all of the host's memory, and a test should not.
+ */
+export function shortDevice(device: GPUDevice): { device: GPUDevice; memory: { bytes: number } } {
+  const memory = { bytes: Number.POSITIVE_INFINITY };
+  const scopes: { filter: GPUErrorFilter; error: GPUError | null }[] = [];
+  const instead: Readonly<Record<string, (...given: never[]) => unknown>> = {
+    createBuffer: (descriptor: GPUBufferDescriptor) => {
+      const scope = scopes.findLast(({ filter }) => filter === 'out-of-memory');
+      if (gpuBytes(short) + descriptor.size > memory.bytes) {
+        if (!scope) throw new Error(`${descriptor.label}: nobody would hear that there is no memory`);
+        scope.error ??= { message: `no memory for ${descriptor.label}` } as GPUError;
+        // No usage is none that there is: what comes back is no buffer, as where there is no memory.
+        device.pushErrorScope('validation');
+        const none = device.createBuffer({ ...descriptor, usage: 0 });
+        void device.popErrorScope();
+        return none;
+      }
+      return device.createBuffer(descriptor);
+    },
+    pushErrorScope: (filter: GPUErrorFilter) => {
+      scopes.push({ filter, error: null });
+      device.pushErrorScope(filter);
+    },
+    popErrorScope: async () => {
+      const scope = scopes.pop();
+      return (await device.popErrorScope()) ?? scope?.error ?? null;
+    },
+  };
+  const short: GPUDevice = new Proxy(device, {
+    get(target, key) {
+      if (typeof key === 'string' && Object.hasOwn(instead, key)) return instead[key];
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  setWaiter(short, quietWait);
+  return { device: short, memory };
+}
