@@ -6,6 +6,7 @@ import type { Bitmask } from '../mask/index.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import type { Explanation } from '../mlp/cost-model.js';
 import { checkStrategy, type Strategy } from '../mlp/strategy.js';
+import type { ReadOptions } from '../pool/pool.js';
 import type { Slab } from '../slab/slab.js';
 import { BudgetedLayers, budgetedStrategy } from './budgeted-layers.js';
 import { MOST_TOKENS } from './graph.js';
@@ -40,6 +41,8 @@ export class LlamaSession {
   tap: ((pass: GPUComputePassEncoder) => GPUComputePassEncoder) | null = null;
   /** Sees each layer's mask at each decode step that brings it to the CPU anyway: `repack`, and `paired` planned there. */
   onMask: ((layer: number, mask: Bitmask) => void) | null = null;
+  /** Under a budget: what ends reads of rows that are not in memory, and who is told of them. */
+  reading: ReadOptions = {};
   private readonly slabs: Slab[] = [];
   /** Where the weights are under a budget: all that concerns up and down. */
   private readonly budgeted?: BudgetedLayers;
@@ -79,7 +82,13 @@ export class LlamaSession {
     const packs = !weights.slots && (this.strategy === 'repack' || this.strategy === 'paired');
     checkSlabDtype(options.slabDtype, packs, this.compute);
     if (weights.slots)
-      this.budgeted = new BudgetedLayers(device, weights, budgetedStrategy(strategy), options.residency);
+      this.budgeted = new BudgetedLayers(
+        device,
+        weights,
+        budgetedStrategy(strategy),
+        thresholds,
+        options.residency,
+      );
     try {
       if (packs) makeSlabs(weights.layers, options, this.slabs);
       const planned = this.strategy === 'paired' && planOn === 'device' && this.slabs.length > 0;
@@ -217,7 +226,7 @@ export class LlamaSession {
     try {
       this.parts.decode.setTokens([id], this.position);
       const encoder = await (this.budgeted
-        ? this.budgeted.encodeToken(this.parts.decode, this.parts.readback, stats, this)
+        ? this.budgeted.encodeToken(this.parts.decode, stats, this)
         : encodeHostPlanned(this.parts.decode, this.slabs, strategy, this.parts.readback, stats, this));
       this.parts.readback.encodeCopy(encoder, this.parts.decode.logits, 0, 0, logitBytes);
       this.device.queue.submit([encoder.finish()]);
@@ -235,7 +244,8 @@ export class LlamaSession {
   /**
    * Feeds `id`, then `count - 1` times the token that the sampler picks after what was fed; by default the likeliest, of
    * equals the lowest id. Unless each mask is needed on the CPU (under a budget, repack, and paired planned there), the
-   * tokens never leave the device until all are made: one submit and one readback.
+   * tokens never leave the device until all are made: one submit and one readback. Under a budget the likeliest tokens
+   * do not either, but each layer's mask does.
    * @returns the `count` tokens that were picked; the last of them is not fed yet. `steps`: what each step did.
    * @throws OptionError for a count outside 1 to MOST_TOKENS, ShapeError when they do not fit the context, RowError for
    * an unknown id, all before any work; NonFiniteError when logits are not finite; what `next` throws. Whatever is thrown,
@@ -247,7 +257,9 @@ export class LlamaSession {
     this.checkIds(new Array<number>(count).fill(id));
     const words = sampler.ahead(count);
     return this.orBack(async () => {
-      const made = this.waits
+      // Under a budget only masks are waited for; what draws tokens on the device is not told of their layers.
+      const onDevice = !this.waits || (this.budgeted && sampler.greedy);
+      const made = !onDevice
         ? await this.followByMask(id, count, (logits, i) => sampler.pickBy(logits, words[i]))
         : await this.followOnDevice(id, count, sampler.greedy ? undefined : { sampler, words });
       sampler.take(count);
@@ -275,7 +287,9 @@ export class LlamaSession {
   }
 
   private async followOnDevice(id: number, count: number, draws?: Draws): Promise<Followed> {
-    const made = await this.parts.whole.follow(id, this.position, count, draws);
+    const made = await (this.budgeted
+      ? this.budgeted.follow(this.parts.decode, id, this.position, count, this)
+      : this.parts.whole.follow(id, this.position, count, draws));
     const position = this.position + made.tokens.indexOf(NO_TOKEN);
     if (position >= this.position)
       throw new NonFiniteError(`the logits after token ${position} are not finite.`, { position });
@@ -383,12 +397,7 @@ export class LlamaSession {
   ): Promise<GPUCommandEncoder> {
     const chunk: number[] = Array.prototype.slice.call(ids, first, first + batch);
     if (this.budgeted)
-      return this.budgeted.encodeChunk(
-        this.parts.prefilling.graph,
-        chunk,
-        this.position,
-        this.parts.readback,
-      );
+      return this.budgeted.encodeChunk(this.parts.prefilling.graph, chunk, this.position, this);
     const encoder = this.device.createCommandEncoder({ label: 'pairslab prefill' });
     this.parts.prefilling.encode(encoder, chunk, this.position);
     return encoder;

@@ -110,7 +110,7 @@ program
   )
   .option(
     '--policy <name>',
-    'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY or adaptive (default: adaptive)',
+    'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY or adaptive (default: lfu)',
   )
   .addOption(
     new Option(

@@ -9,6 +9,7 @@ import { Residency } from '../residency/residency.js';
 import type { ResidencyPlan } from '../residency/types.js';
 import { ArrivingRows } from './arriving-rows.js';
 import type { SlabField } from './copier.js';
+import { RowsAhead } from './rows-ahead.js';
 import { slabFields } from './slab-fields.js';
 import { StagedCopier, stageMoves } from './staged-copier.js';
 import { tight, type UpdateStats } from './update-stats.js';
@@ -68,6 +69,9 @@ export class ResidentSlab {
   private residency: Residency;
   /** What the last step used. */
   private used: Bitmask;
+  /** The rows that were fetched for the next step by a guess, those on their way among them. */
+  private guessed?: Bitmask;
+  private ahead?: RowsAhead;
 
   /**
    * @throws OptionError for a capacity outside 1..N or a ring that cannot hold a row; DeviceLimitError when a field does
@@ -120,6 +124,7 @@ export class ResidentSlab {
   ): Promise<UpdateStats> {
     checkLost(this.device);
     const pieces = this.residency.pieces(mask);
+    const { guessed } = this;
     let [uploads, hits, evicted] = [0, 0, 0];
     for (const [index, { mask: part, more }] of pieces.entries()) {
       if (index > 0) recorder.flush();
@@ -134,9 +139,42 @@ export class ResidentSlab {
     }
     const { added, removed } = diff(this.used, mask);
     this.used = mask.clone();
-    const residency = { hits, evicted, pieces: pieces.length };
+    const prefetched = guessed && this.endGuess(guessed, mask);
+    // Rows in host memory were uploaded by the guess, right or wrong; others are only when they are wanted.
+    if (guessed && prefetched && this.pool.readNow) {
+      uploads += guessed.count();
+      hits -= prefetched.used;
+    }
+    const residency = { hits, evicted, pieces: pieces.length, prefetched };
     const change = { added: added.length, removed: removed.length, active: mask.count(), writes: uploads };
     return { ...tight('paired', change, this.pool.rowBytes), residency };
+  }
+
+  /**
+   * Fetches rows that the next step may use, those of the guess that are not resident. From host memory they are
+   * uploaded by what is recorded here, into slots that the policy gives up; others begin to be read, and are uploaded by
+   * the step that wants them. To be called after this step's work was recorded and before the next step's submit.
+   */
+  prefetch(recorder: StepRecorder, guess: Bitmask): void {
+    this.ahead?.cancel();
+    this.ahead = undefined;
+    const { pool, residency } = this;
+    const { copier } = this.parts;
+    const missing = guess.without(residency.map.resident).ids();
+    if (missing.length === 0) return;
+    if (!pool.readNow) {
+      this.guessed = Bitmask.fromIds(missing, pool.rows);
+      this.ahead = new RowsAhead(pool, missing);
+      return;
+    }
+    // Of a guess that is too large for one upload, or for the slots, the rest is left to the step.
+    const most = Math.min(copier.room, this.capacity);
+    if (most === 0) return;
+    this.guessed = Bitmask.fromIds(missing.subarray(0, most), pool.rows);
+    const plan = residency.planPrefetch(this.guessed);
+    const staged = stageMoves(plan.moves);
+    copier.encode(recorder.pass, staged, 0, staged.ids.length, 0);
+    residency.commit(plan);
   }
 
   /** Counts all rows as gone: the next step uploads all that it uses. */
@@ -179,6 +217,7 @@ export class ResidentSlab {
   }
 
   destroy(): void {
+    this.ahead?.cancel();
     this.parts.destroy();
   }
 
@@ -224,7 +263,7 @@ export class ResidentSlab {
     let rows: Uint8Array<ArrayBuffer> | undefined;
     if (!pool.readNow) {
       rows = arriving.room(ids.length * pool.rowBytes);
-      await pool.read(ids, rows);
+      await (this.ahead ?? pool).read(ids, rows, arriving.reading);
     }
     for (let begin = 0; begin < ids.length; ) {
       if (begin > 0 || copier.room === 0) recorder.flush();
@@ -233,6 +272,14 @@ export class ResidentSlab {
       copier.encode(recorder.pass, staged, begin, end, active, bytes);
       begin = end;
     }
+  }
+
+  /** What came of a guess, which ends with the step that it was for. */
+  private endGuess(guessed: Bitmask, mask: Bitmask): { guessed: number; used: number } {
+    this.guessed = undefined;
+    this.ahead = undefined;
+    const all = guessed.count();
+    return { guessed: all, used: all - guessed.without(mask).count() };
   }
 
   private writeList({ slots, wanted, active }: ResidencyPlan): Region {

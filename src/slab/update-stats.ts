@@ -15,8 +15,16 @@ export interface UpdateStats {
   readonly minimumBytes: number;
   /** Set when the change was put off: the slab still holds the old mask. */
   readonly deferred: { readonly added: Uint32Array; readonly removed: Uint32Array } | null;
-  /** Of a slab that keeps rows for later: rows that were there already, rows that went, and the pieces of the step. */
-  readonly residency?: { readonly hits: number; readonly evicted: number; readonly pieces: number };
+  /**
+   * Of a slab that keeps rows for later: rows that were there already, rows that went, and the pieces of the step. Where
+   * rows were guessed: those that were fetched for it, and how many of them it used; these are no hits.
+   */
+  readonly residency?: {
+    readonly hits: number;
+    readonly evicted: number;
+    readonly pieces: number;
+    readonly prefetched?: { readonly guessed: number; readonly used: number };
+  };
 }
 
 /** What a plan does to a slab of rows of so many bytes. */
