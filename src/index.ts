@@ -28,7 +28,14 @@ export {
   MemorySource,
   type ModelFolder,
 } from './io/byte-source.js';
-export { HttpFolder, type HttpOpenOptions, type HttpOptions, HttpSource } from './io/http-source.js';
+export {
+  type HttpAnswer,
+  HttpFolder,
+  type HttpOpenOptions,
+  type HttpOptions,
+  HttpSource,
+  type HttpTransport,
+} from './io/http-source.js';
 export type { RetryOptions } from './io/retry.js';
 export type { BlockCache } from './pool/block-cache.js';
 export { openBundle, RowBundle } from './pool/bundle.js';

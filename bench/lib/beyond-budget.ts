@@ -1,18 +1,16 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import type { Checkpoint } from '../../src/llama/checkpoint.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
-import { convertModel } from '../../src/llama/convert.js';
 import { type StepAverages, summariseSteps } from '../../src/llama/generate.js';
 import { Sampler } from '../../src/llama/sample.js';
 import { LlamaSession, type SessionOptions, type StepStats } from '../../src/llama/session.js';
 import { type LlamaWeights, type LoadOptions, loadWeights } from '../../src/llama/weights.js';
-import { SHIPPED_MODEL } from '../../src/node/commands/start.js';
-import { FolderSink } from '../../src/node/folder-sink.js';
-import { DiskFolder } from '../../src/node/model-folder.js';
+import { cacheFolderFiles } from '../../src/node/cache-files.js';
+import { HTTP_GAP_BYTES } from '../../src/node/model.js';
 import { openTokenizer } from '../../src/node/text.js';
+import { SegmentCache } from '../../src/pool/segment-cache.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
 import type { BenchContext, Result, SuiteOutcome } from './report.js';
+import { type Served, withServed } from './served-model.js';
 
 /** A round each, in turn: a slab that saw the same text before would have its rows. */
 const PROMPTS = [
@@ -30,8 +28,12 @@ const PROMPTS = [
 /** Tokens a lane makes before the next has its turn. */
 const BLOCK = 16;
 
+/** Where a lane's rows are read from: a converted model's file, or a server, with a cache of all rows or without. */
+type Home = 'memory' | 'file' | 'http' | 'http.cached';
+
 interface LaneSpec {
   name: string;
+  home?: Home;
   load: LoadOptions;
   session: SessionOptions;
 }
@@ -42,22 +44,29 @@ const RESIDENT: LaneSpec = { name: 'resident', load: {}, session: { strategy: 'p
 const ON_DEVICE: LaneSpec = { name: 'resident.planned_on_device', load: {}, session: { strategy: 'paired' } };
 /** Everything on the device, nothing copied and nothing waits for the host. */
 const INDEXED: LaneSpec = { name: 'indexed', load: {}, session: { strategy: 'indexed' } };
-const BUDGETS = [0.1, 0.25, 1] as const;
+const BUDGETS = [0.1, 0.25, 0.5, 0.75, 1] as const;
+const QUARTER = { budget: { share: 0.25 } };
+const far = (home: Home, session: SessionOptions = {}): LaneSpec => ({
+  name: `budget25.${home}${session.residency?.prefetch ? '.prefetch' : ''}`,
+  home,
+  load: { ...QUARTER, pool: 'file' },
+  session,
+});
 const LANES: readonly LaneSpec[] = [
   RESIDENT,
   ON_DEVICE,
   INDEXED,
   ...BUDGETS.map(
-    (share): LaneSpec => ({ name: budgetName(share), load: { budget: { share } }, session: {} }),
+    (share): LaneSpec => ({ name: `budget${100 * share}`, load: { budget: { share } }, session: {} }),
   ),
-  { name: 'budget25.lfu', load: { budget: { share: 0.25 } }, session: { residency: { policy: 'lfu' } } },
-  { name: 'budget25.repack', load: { budget: { share: 0.25 } }, session: { strategy: 'repack' } },
-  { name: 'budget25.file', load: { budget: { share: 0.25 }, pool: 'file' }, session: {} },
+  { name: 'budget25.adaptive', load: QUARTER, session: { residency: { policy: 'adaptive' } } },
+  { name: 'budget25.repack', load: QUARTER, session: { strategy: 'repack' } },
+  { name: 'budget25.prefetch', load: QUARTER, session: { residency: { prefetch: true } } },
+  far('file'),
+  far('http'),
+  far('http', { residency: { prefetch: true } }),
+  far('http.cached'),
 ];
-
-function budgetName(share: number): string {
-  return `budget${100 * share}`;
-}
 
 /** One way to run the model, with its sequence. */
 class Lane {
@@ -106,7 +115,9 @@ interface KeptLane {
  * required. The lanes take turns, a block of tokens at a time and in shuffled order; ratios are of blocks side by side.
  */
 export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
-  const lanes = await context.measured('decode under a budget', () => measure(context));
+  const { lanes, skipped } = await context.measured('decode under a budget', () =>
+    withServed((served) => measure(context, served)),
+  );
   const results: Result[] = [];
   const summary: Record<string, number> = {};
   const named = (name: string) => lanes.find((lane) => lane.name === name) as KeptLane;
@@ -121,6 +132,7 @@ export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
       msPerToken: statsOf(times),
       tokensPerSecond: perSecond,
       relativeSpeed: relative,
+      relativeTo: 'paired, planned on the host, all rows on the device',
       overIndexed,
       gpuBytes,
       ...averages,
@@ -133,6 +145,10 @@ export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
       summary[`${prefix}.speed_over_indexed`] = overIndexed.median;
       summary[`${prefix}.hit_rate`] = residency.hitRate;
       summary[`${prefix}.uploaded_bytes_per_token`] = residency.uploadedBytes;
+      if (residency.prefetch) {
+        summary[`${prefix}.prefetch_used_share`] = residency.prefetch.usedShare;
+        summary[`${prefix}.prefetch_found_share`] = residency.prefetch.foundShare;
+      }
     }
     context.log(
       `${name}: ${perSecond.toFixed(1)} tokens/s, ${relative.median.toFixed(2)}× all resident, ` +
@@ -142,43 +158,52 @@ export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
           : ''),
     );
   }
-  return { results, summary };
+  return { results, summary, skipped };
 }
 
-async function measure(context: BenchContext): Promise<KeptLane[]> {
+async function measure(context: BenchContext, served: Served) {
   const { device } = context.gpu;
-  const folder = await DiskFolder.at(SHIPPED_MODEL);
-  const scratch = await mkdtemp(join(tmpdir(), 'pairslab-beyond-'));
+  const { model, converted, url, missing } = served;
   const lanes: Lane[] = [];
-  let stored: DiskFolder | undefined;
+  const cache = await SegmentCache.open(cacheFolderFiles(served.scratch('blocks')));
+  const skipped = [];
   try {
-    const sink = await FolderSink.at(join(scratch, 'rows'));
-    await convertModel(folder, sink, { dtype: 'f32' });
-    await sink.commit();
-    stored = await DiskFolder.at(sink.path);
-    const checkpoint = await openCheckpoint(folder);
-    const converted = await openCheckpoint(stored);
-    const tokenizer = await openTokenizer(folder);
+    const folders: Partial<Record<Home, Checkpoint>> = {
+      memory: await openCheckpoint(model),
+      file: await openCheckpoint(converted),
+    };
+    if (url !== null) folders.http = await openCheckpoint(served.folder());
+    const http = { gapBytes: HTTP_GAP_BYTES };
+    const tokenizer = await openTokenizer(model);
     const prompts = PROMPTS.map((prompt) => tokenizer.encode(prompt));
     for (const spec of LANES) {
-      const from = spec.load.pool === 'file' ? converted : checkpoint;
-      lanes.push(new Lane(spec, await loadWeights(device, from, spec.load), device));
+      const { home = 'memory', load } = spec;
+      const from = folders[home === 'http.cached' ? 'http' : home];
+      if (!from) {
+        skipped.push({ case: `decode ${spec.name}`, reason: missing ?? '' });
+        continue;
+      }
+      const stored = home === 'http' ? http : home === 'http.cached' ? { ...http, cache } : undefined;
+      if (home === 'http.cached')
+        for (const name of from.bundle?.pools.keys() ?? []) await from.bundle?.pool(name, stored).toHost();
+      lanes.push(new Lane(spec, await loadWeights(device, from, { ...load, stored }), device));
     }
     await run(lanes, prompts, context);
-    return lanes.map(({ name, times, steps, weights, session }) => ({
-      name,
-      times,
-      averages: summariseSteps(weights, session.strategy, steps),
-      gpuBytes: weights.bytes + session.bytes,
-    }));
+    const kept = lanes.map(
+      ({ name, times, steps, weights, session }): KeptLane => ({
+        name,
+        times,
+        averages: summariseSteps(weights, session.strategy, steps),
+        gpuBytes: weights.bytes + session.bytes,
+      }),
+    );
+    return { lanes: kept, skipped };
   } finally {
     for (const { session, weights } of lanes) {
       session.destroy();
       weights.destroy();
     }
-    await stored?.close();
-    await folder.close();
-    await rm(scratch, { recursive: true, force: true });
+    await cache.close();
   }
 }
 

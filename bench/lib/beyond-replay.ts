@@ -16,7 +16,7 @@ const BUDGETS = [0.1, 0.25, 0.5];
 const QUICK_BUDGETS = [0.25];
 const POLICIES = ['exact', 'window:4', 'lru', 'lfu:0.98', 'lfu', 'pinned:0.25', 'adaptive', 'packed'];
 /** What a session under a budget would use: what the headline stands for. */
-const BEST = 'adaptive';
+const BEST = 'lfu';
 const HEADLINE = 0.25;
 
 /**

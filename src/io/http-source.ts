@@ -9,7 +9,43 @@ export interface HttpOptions extends RetryOptions {
   stallMs?: number;
   /** Instead of the global `fetch`. */
   fetch?: typeof fetch;
+  /** Instead of any `fetch`. */
+  transport?: HttpTransport;
 }
+
+/** What a server answered, body not read yet. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly statusText: string;
+  /** By its name in lower case; null where there is none. */
+  header(name: string): string | null;
+  /** Whether the server may have sent headers that cannot be seen: answers from another origin. */
+  readonly hidesHeaders: boolean;
+  /** The next part of the body; null at its end. */
+  read(): Promise<Uint8Array | null>;
+}
+
+/** Sends a GET and follows redirects. When the signal is aborted it ends all, what is left of the body too. */
+export type HttpTransport = (
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+) => Promise<HttpAnswer>;
+
+const byFetch =
+  (fetcher: typeof fetch): HttpTransport =>
+  async (url, headers, signal) => {
+    // A browser's cache would keep a second copy, in pieces, and may answer with an older version.
+    const response = await fetcher(url, { headers, signal, cache: 'no-store' });
+    const reader = response.body?.getReader();
+    return {
+      status: response.status,
+      statusText: response.statusText,
+      header: (name) => response.headers.get(name),
+      hidesHeaders: response.type === 'cors',
+      read: async () => (await reader?.read())?.value ?? null,
+    };
+  };
 
 export interface HttpOpenOptions extends HttpOptions {
   /** Bytes, where the server hides Content-Range from other origins. */
@@ -139,16 +175,12 @@ async function request(
   };
   const end = offset + length - 1;
   try {
-    const response = await (options.fetch ?? fetch)(url, {
-      headers: { ...headers, Range: `bytes=${offset}-${end}` },
-      // A browser's cache would keep a second copy, in pieces, and may answer with an older version.
-      cache: 'no-store',
-      signal: controller.signal,
-    });
+    const transport = options.transport ?? byFetch(options.fetch ?? fetch);
+    const answer = await transport(url, { ...headers, Range: `bytes=${offset}-${end}` }, controller.signal);
     alive();
-    const total = checkAnswer(url, response, offset, end, size, version);
-    const bytes = await readBody(url, response, length, alive);
-    return { bytes, total, version: versionOf(response) };
+    const total = checkAnswer(url, answer, offset, end, size, version);
+    const bytes = await readBody(url, answer, length, alive);
+    return { bytes, total, version: versionOf(answer) };
   } catch (cause) {
     // Whatever is still under way is of no use: the connection is closed.
     controller.abort();
@@ -174,20 +206,20 @@ function reasonOf({ cause }: Error): string {
     : '';
 }
 
-function versionOf({ headers }: Response): Version {
-  return { etag: headers.get('etag'), modified: headers.get('last-modified') };
+function versionOf(answer: HttpAnswer): Version {
+  return { etag: answer.header('etag'), modified: answer.header('last-modified') };
 }
 
 /** Checks all but the body. @returns the file's size, null where the server hides it from other origins. */
 function checkAnswer(
   url: string,
-  response: Response,
+  answer: HttpAnswer,
   offset: number,
   end: number,
   size: number | null,
   version: Version | null,
 ): number | null {
-  const { status } = response;
+  const { status } = answer;
   if (status === 200) {
     throw new PoolError(
       'no-ranges',
@@ -204,18 +236,18 @@ function checkAnswer(
     });
   if (status === 416 && size !== null) throw changed(`byte ${offset} is beyond its end`);
   if (status !== 206) {
-    throw new PoolError('status', `${url}: the server answered ${status} ${response.statusText}.`, {
+    throw new PoolError('status', `${url}: the server answered ${status} ${answer.statusText}.`, {
       url,
       status,
     });
   }
-  const now = versionOf(response);
+  const now = versionOf(answer);
   for (const key of ['etag', 'modified'] as const) {
     const before = version?.[key];
     if (before && now[key] && before !== now[key]) throw changed(`${before} became ${now[key]}`);
   }
-  const range = response.headers.get('content-range');
-  if (range === null && response.type === 'cors') return null;
+  const range = answer.header('content-range');
+  if (range === null && answer.hidesHeaders) return null;
   const found = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(range ?? '');
   const [first, last, total] = found ? found.slice(1).map(Number) : [];
   if (!found || first !== offset || last !== end) {
@@ -233,17 +265,16 @@ function checkAnswer(
 /** The body, of exactly `length` bytes: never more memory than was asked for. */
 async function readBody(
   url: string,
-  response: Response,
+  answer: HttpAnswer,
   length: number,
   alive: () => void,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length);
-  const reader = response.body?.getReader();
   let got = 0;
-  while (reader) {
-    const { done, value } = await reader.read();
+  for (;;) {
+    const value = await answer.read();
     alive();
-    if (done) break;
+    if (!value) break;
     if (got + value.length > length) {
       throw new PoolError('wrong-range', `${url}: more than the ${length} bytes asked for arrived.`, {
         url,

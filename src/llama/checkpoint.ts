@@ -40,6 +40,11 @@ export class Checkpoint {
     this.#files = files;
   }
 
+  /** The same model with the rows of its MLPs from elsewhere: `requireTensors` says whether they fit it. */
+  withRows(bundle: RowBundle): Checkpoint {
+    return new Checkpoint(this.name, this.config, this.#files, bundle);
+  }
+
   has(name: string): boolean {
     return this.#files.has(name);
   }

@@ -18,10 +18,22 @@ export interface GenerateOptions {
   /** Called with each token as it comes. */
   onToken?: (id: number) => void;
   onPrefill?: (done: number, total: number) => void;
-  /** Stops after the current run of tokens. */
+  /** Under a budget: rows that have arrived, of those that are being read from a file or a server. */
+  onRows?: (done: number, total: number) => void;
+  /** Stops after the current run of tokens; reads of rows are ended at once. */
   signal?: AbortSignal;
   /** Gives another device when the session's is lost: session and weights are rebuilt there, and the text goes on. */
   recover?: Recover;
+}
+
+/** How good the guesses of rows were. */
+export interface PrefetchRates {
+  /** Rows that were fetched for a guess, per token. */
+  guessedRows: number;
+  /** Share of them that were then used. */
+  usedShare: number;
+  /** Share of the rows used and not resident that had been guessed. */
+  foundShare: number;
 }
 
 /** Per token, all layers together. */
@@ -33,6 +45,8 @@ export interface ResidencyAverages {
   evictedRows: number;
   /** Per layer: 1 where each step's rows fit at once. */
   pieces: number;
+  /** Null where nothing was guessed. */
+  prefetch: PrefetchRates | null;
 }
 
 /** Averages are over the decode steps; rows over the layers too where they are one number. */
@@ -80,31 +94,50 @@ export async function generate(
   const started = performance.now();
   const lasting = <T>(step: () => Promise<T>): Promise<T> =>
     recover ? recovering(session, recover, step) : step();
-  const logits = await lasting(() => session.prefill(promptIds, options.onPrefill));
-  const prefilled = performance.now();
+  const before = session.position;
   const tokens: number[] = [];
   const steps: StepStats[] = [];
   const decode = runs(session, sampler);
   let stoppedBy: GenerateStats['stoppedBy'] = 'length';
-  let made = [sampler.pick(logits)];
-  const firstAt = performance.now();
+  let prefilled = started;
+  let firstAt = started;
+  let prompt = 0;
   let fed = 0;
-  for (;;) {
-    for (const id of made) {
-      if (stopIds.includes(id)) stoppedBy = 'end';
-      if (stoppedBy === 'end') break;
-      tokens.push(id);
-      onToken?.(id);
+  session.reading = { signal, onProgress: options.onRows };
+  try {
+    const logits = await lasting(() => session.prefill(promptIds, options.onPrefill));
+    prefilled = performance.now();
+    prompt = promptIds.length;
+    let made = [sampler.pick(logits)];
+    firstAt = performance.now();
+    for (;;) {
+      for (const id of made) {
+        if (stopIds.includes(id)) stoppedBy = 'end';
+        if (stoppedBy === 'end') break;
+        tokens.push(id);
+        onToken?.(id);
+      }
+      if (stoppedBy === 'end' || tokens.length === maxTokens) break;
+      if (signal?.aborted) stoppedBy = 'abort';
+      else if (session.position === context) stoppedBy = 'context';
+      if (stoppedBy !== 'length') break;
+      const most = Math.min(maxTokens - tokens.length, context - session.position);
+      const run = await lasting(() => decode(tokens[tokens.length - 1], most));
+      made = run.tokens;
+      steps.push(...run.steps);
+      fed += made.length;
     }
-    if (stoppedBy === 'end' || tokens.length === maxTokens) break;
-    if (signal?.aborted) stoppedBy = 'abort';
-    else if (session.position === context) stoppedBy = 'context';
-    if (stoppedBy !== 'length') break;
-    const most = Math.min(maxTokens - tokens.length, context - session.position);
-    const run = await lasting(() => decode(tokens[tokens.length - 1], most));
-    made = run.tokens;
-    steps.push(...run.steps);
-    fed += made.length;
+  } catch (error) {
+    // A read of rows was ended.
+    if (!signal?.aborted || error !== signal.reason) throw error;
+    stoppedBy = 'abort';
+    if (prompt === 0) {
+      prefilled = performance.now();
+      firstAt = prefilled;
+      prompt = session.position - before;
+    }
+  } finally {
+    session.reading = {};
   }
   // What a run made beyond the end was not asked for.
   const asked = Math.max(0, tokens.length - (stoppedBy === 'end' ? 0 : 1));
@@ -119,7 +152,7 @@ export async function generate(
     stats: {
       promptTokens: promptIds.length,
       timeToFirstToken: (firstAt - started) / 1000,
-      prefillTokensPerSecond: promptIds.length / seconds,
+      prefillTokensPerSecond: prompt / seconds,
       decodeTokensPerSecond: asked / decodeSeconds,
       millisecondsPerToken: (decodeSeconds * 1000) / Math.max(1, asked),
       ...summariseSteps(session.weights, session.strategy, steps),
@@ -192,7 +225,7 @@ export function summariseSteps(
 }
 
 function residencyOf(updates: readonly UpdateStats[], tokens: number): ResidencyAverages | null {
-  const total = { active: 0, hits: 0, bytes: 0, rows: 0, evicted: 0, pieces: 0 };
+  const total = { active: 0, hits: 0, bytes: 0, rows: 0, evicted: 0, pieces: 0, guessed: 0, used: 0 };
   if (updates.length === 0) return null;
   for (const { residency, active, bytes, writes } of updates) {
     if (!residency) return null;
@@ -202,6 +235,8 @@ function residencyOf(updates: readonly UpdateStats[], tokens: number): Residency
     total.hits += residency.hits;
     total.evicted += residency.evicted;
     total.pieces += residency.pieces;
+    total.guessed += residency.prefetched?.guessed ?? 0;
+    total.used += residency.prefetched?.used ?? 0;
   }
   return {
     hitRate: total.active > 0 ? total.hits / total.active : 1,
@@ -209,5 +244,13 @@ function residencyOf(updates: readonly UpdateStats[], tokens: number): Residency
     uploadedRows: total.rows / tokens,
     evictedRows: total.evicted / tokens,
     pieces: total.pieces / updates.length,
+    prefetch:
+      total.guessed === 0
+        ? null
+        : {
+            guessedRows: total.guessed / tokens,
+            usedShare: total.used / total.guessed,
+            foundShare: total.used / (total.active - total.hits),
+          },
   };
 }

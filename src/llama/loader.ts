@@ -193,7 +193,7 @@ export class Loader {
 
   /** The rows of up and down, off the device. */
   private async bundled(bundle: RowBundle, name: string): Promise<OffDevicePool> {
-    const stored = bundle.pool(name);
+    const stored = bundle.pool(name, this.options.stored);
     const pool = this.options.pool === 'file' ? stored : await stored.toHost();
     this.progress(name, 2);
     return pool;
@@ -201,7 +201,7 @@ export class Loader {
 
   /** A pool's rows as the device has them: `matrices` of the model. */
   private async stored(bundle: RowBundle, name: string, matrices: number): Promise<HostPool> {
-    const host = await bundle.pool(name).toHost();
+    const host = await bundle.pool(name, this.options.stored).toHost();
     this.progress(name, matrices);
     return host;
   }

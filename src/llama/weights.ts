@@ -5,6 +5,7 @@ import { loadTuningOnce } from '../gpu/tuning-store.js';
 import type { ActivationChoice } from '../mlp/activation.js';
 import type { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool } from '../pool/pool.js';
+import type { StoredPoolOptions } from '../pool/stored-pool.js';
 import type { QuantizationError } from '../quantize.js';
 import { type Budget, budgetRows, type RowSet, splitEvenly } from '../residency/budget.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
@@ -75,10 +76,12 @@ export interface LoadOptions {
    */
   budget?: Budget;
   /**
-   * Under a budget, where those rows are: in host memory (default), or left in the file of a model that was converted,
-   * which must stay open then.
+   * Under a budget, where those rows are: in host memory (default), or left in the file of a model that was converted, on
+   * disk or on a server; it must stay open then.
    */
   pool?: PoolHome;
+  /** How the rows of a model that was converted are read: a cache for those that come from afar, sizes of reads. */
+  stored?: StoredPoolOptions;
   /** Called after each tensor. */
   onProgress?: (done: number, total: number, name: string) => void;
 }

@@ -4,7 +4,6 @@ import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
 import { COMPUTES } from '../mlp/compute.js';
 import { MODES } from '../llama/mode.js';
-import { POOL_HOMES } from '../llama/weights.js';
 import { parseBudget } from '../residency/budget.js';
 import { SLAB_DTYPES } from '../slab/slab-fields.js';
 import { STRATEGIES } from '../mlp/strategy.js';
@@ -64,6 +63,34 @@ const mode = () =>
     .default('exact');
 const budget = (text: string) =>
   new Option('--budget <budget>', text).argParser((given: string) => parseBudget(given));
+const bytes = (text: string): number => {
+  const given = parseBudget(text);
+  if ('bytes' in given) return given.bytes;
+  throw new InvalidArgumentError('it must be bytes, such as 512MB or 4GiB.');
+};
+/** A model on disk, or one on a server; with --pool URL the one there. */
+const modelOrUrl = () =>
+  new Option('--model <dir>', 'a Hugging Face folder of the LLaMA family, or the URL of a converted one');
+/** What a run under a budget may be told. */
+const budgeted = (command: Command): Command =>
+  command
+    .addOption(
+      budget(
+        "GPU memory for the MLPs' up and down rows: 25%, or bytes such as 512MB; the others are uploaded",
+      ),
+    )
+    .option(
+      '--policy <name>',
+      'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY or adaptive (default: lfu)',
+    )
+    .option(
+      '--pool <home>',
+      "with --budget, where the other rows are: host (memory), file (left in a converted model's file), or the URL of " +
+        'a folder that `convert` wrote, on any server with range requests; without --model that is the model (default: host)',
+    )
+    .option('--prefetch', "with --budget, guess the next layer's rows and fetch them while this one computes")
+    .option('--cache-limit <bytes>', 'of what came over HTTP so much is kept on disk (default: 4GiB)', bytes)
+    .option('--no-cache', 'keep nothing of what came over HTTP');
 const untuned = () => new Option('--no-autotune', 'default kernel variants, whatever `autotune` saved');
 const json = () => new Option('--json', 'print one JSON object');
 
@@ -83,10 +110,9 @@ program
   .addOption(untuned())
   .action(runStart);
 
-program
-  .command('generate')
+budgeted(program.command('generate'))
   .description('generate text, streaming it')
-  .addOption(model())
+  .addOption(modelOrUrl())
   .option('--prompt <text>', 'where to begin')
   .option('--prompt-ids <ids>', 'the same as token ids, separated by commas', ids)
   .option('--max-tokens <n>', 'tokens to generate at most', integer, 64)
@@ -105,30 +131,16 @@ program
     ).choices(SLAB_DTYPES),
   )
   .option('--context <n>', "positions to make room for (default: the model's, at most 4096)", integer)
-  .addOption(
-    budget("GPU memory for the MLPs' up and down rows: 25%, or bytes such as 512MB; the others are uploaded"),
-  )
-  .option(
-    '--policy <name>',
-    'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY or adaptive (default: lfu)',
-  )
-  .addOption(
-    new Option(
-      '--pool <home>',
-      "with --budget, where rows are that are not on the device: host memory, or left in a converted model's file (default: host)",
-    ).choices(POOL_HOMES),
-  )
   .addOption(adapter())
   .addOption(untuned())
   .addOption(json())
   .action(runGenerate);
 
-program
-  .command('perplexity')
+budgeted(program.command('perplexity'))
   .description(
     'nats per token over a text; in a sparse mode or f16 arithmetic also how far the logits are from dense in f32',
   )
-  .addOption(model())
+  .addOption(modelOrUrl())
   .requiredOption('--text <file>', 'the text to score')
   .option('--tokens <n>', 'tokens to score at most', integer, 4096)
   .option('--window <n>', 'tokens per window, each from an empty cache (default: the context)', integer)

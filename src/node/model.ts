@@ -1,14 +1,19 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
-import { openCheckpoint } from '../llama/checkpoint.js';
-import { chooseDtype, type LlamaWeights, loadWeights, type PoolHome } from '../llama/weights.js';
+import { type Checkpoint, openCheckpoint } from '../llama/checkpoint.js';
+import { chooseDtype, type LlamaWeights, loadWeights } from '../llama/weights.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
+import { readExactly } from '../io/byte-source.js';
+import { openBundle } from '../pool/bundle.js';
+import { SegmentCache } from '../pool/segment-cache.js';
+import type { StoredPoolOptions } from '../pool/stored-pool.js';
 import type { Budget } from '../residency/budget.js';
+import { poolOf } from './budget-flags.js';
+import { cacheFolderFiles } from './cache-files.js';
 import { type NodeDevice, requestDevice } from './device.js';
-import { DiskFolder } from './model-folder.js';
+import { isUrl, type OpenFolder, openFolder } from './open-folder.js';
 import { Progress } from './progress.js';
 import { openTokenizer, type TextCodec } from './text.js';
 import { writeWhole } from './write-whole.js';
@@ -24,6 +29,7 @@ export interface OpenModel {
 }
 
 export interface OpenOptions {
+  /** A folder on disk, or the URL of one. */
   model: string;
   adapter?: string;
   /** Default f32, or what the model was converted to. */
@@ -33,8 +39,12 @@ export interface OpenOptions {
   context?: number;
   /** Of the up and down rows, what may be on the device at a time. Default: all. */
   budget?: Budget;
-  /** Under a budget, where those rows are. */
-  pool?: PoolHome;
+  /** Under a budget, where those rows are: `host` (default), `file`, or the URL of a converted model's folder. */
+  pool?: string;
+  /** False: what comes over HTTP is not kept. */
+  cache?: boolean;
+  /** Bytes that may be kept. Default 4 GiB. */
+  cacheLimit?: number;
   /** False: default variants, whatever `pairslab autotune` saved. */
   autotune?: boolean;
 }
@@ -60,17 +70,41 @@ export function announceQuantization({
   );
 }
 
+/** What is kept of rows that came over HTTP, all models together. */
+const CACHE_BYTES = 2 ** 32;
+/** A request to a server costs as much as so many bytes more: rows this far apart are fetched at once. */
+export const HTTP_GAP_BYTES = 128 << 10;
+
 /**
  * Reads the model's description, then takes a device, then loads: a bad folder costs no GPU.
- * @throws what `openCheckpoint`, `chooseDtype`, `checkCompute`, `requestDevice` and `loadWeights` throw.
+ * @throws what `openCheckpoint`, `chooseDtype`, `checkCompute`, `requestDevice` and `loadWeights` throw; OptionError for a
+ * pool that is none.
  */
 export async function openModel(options: OpenOptions): Promise<OpenModel> {
-  const folder = await DiskFolder.at(options.model);
+  const { home, url } = poolOf(options.pool ?? 'host');
+  const folders: OpenFolder[] = [];
+  const open = async (where: string) => {
+    const folder = await openFolder(where);
+    folders.push(folder);
+    return folder;
+  };
+  let cache: SegmentCache | undefined;
+  const close = async () => {
+    await cache?.close();
+    await Promise.all(folders.map((folder) => folder.close()));
+  };
   try {
-    const checkpoint = await openCheckpoint(folder);
+    const folder = await open(options.model);
+    const checkpoint = await withRowsAt(url, options.model, await openCheckpoint(folder), open);
     const { compute = 'f32' } = options;
     const dtype = chooseDtype(checkpoint, options.dtype);
     checkCompute(compute, dtype);
+    const stored: StoredPoolOptions = {};
+    if (checkpoint.bundle && isUrl(url ?? options.model)) {
+      if (options.cache !== false)
+        cache = await SegmentCache.open(cacheFolderFiles(), { maxBytes: options.cacheLimit ?? CACHE_BYTES });
+      Object.assign(stored, { cache, gapBytes: HTTP_GAP_BYTES });
+    }
     const gpu = await requestDevice({
       adapter: options.adapter,
       tuning: options.autotune === false ? false : undefined,
@@ -82,7 +116,8 @@ export async function openModel(options: OpenOptions): Promise<OpenModel> {
       dtype,
       context: options.context,
       budget: options.budget,
-      pool: options.pool,
+      pool: home,
+      stored,
       onProgress: (done, total, name) => progress.update(done, total, name),
     });
     progress.end();
@@ -99,25 +134,44 @@ export async function openModel(options: OpenOptions): Promise<OpenModel> {
       close: async () => {
         weights.destroy();
         gpu.destroy();
-        await folder.close();
+        await close();
       },
     };
   } catch (error) {
-    await folder.close();
+    await close();
     throw error;
   }
 }
 
+/** The model with its rows from a URL, where one is given that is not its own. @throws OptionError when none are there. */
+async function withRowsAt(
+  url: string | undefined,
+  model: string,
+  checkpoint: Checkpoint,
+  open: (where: string) => Promise<OpenFolder>,
+): Promise<Checkpoint> {
+  if (url === undefined || url === model) return checkpoint;
+  const bundle = await openBundle(await open(url));
+  if (bundle) return checkpoint.withRows(bundle);
+  throw new OptionError(`${url} has no rows: serve a folder that \`pairslab convert\` wrote.`, { url });
+}
+
 /** The thresholds that `pairslab calibrate` left beside a model. @throws OptionError when there are none. */
 export async function readThresholds(model: string): Promise<readonly number[]> {
-  const file = join(model, THRESHOLDS_FILE);
+  const file = isUrl(model)
+    ? `${model}${model.endsWith('/') ? '' : '/'}${THRESHOLDS_FILE}`
+    : join(model, THRESHOLDS_FILE);
+  const folder = await openFolder(model);
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
-  } catch {
-    throw new OptionError(
-      `mode threshold needs ${file}: run \`pairslab calibrate --model ${model} --text FILE\` first.`,
-    );
+    const source = await folder.open(THRESHOLDS_FILE);
+    if (!source)
+      throw new OptionError(
+        `mode threshold needs ${file}: run \`pairslab calibrate --model ${model} --text FILE\` first.`,
+      );
+    text = new TextDecoder().decode(await readExactly(source, 0, source.size));
+  } finally {
+    await folder.close();
   }
   let json: unknown;
   try {

@@ -206,9 +206,13 @@ export class StoredPool implements OffDevicePool {
   private async readRange(job: Job, { begin, end }: BlockRange, signal: AbortSignal): Promise<void> {
     const bytes = await this.readBlocks(begin, end, signal);
     for (let block = begin; block < end; block++) {
-      if (!job.wants(block)) continue;
       const at = (block - begin) * this.blockBytes;
       let whole = bytes.subarray(at, at + this.sizeOf(block));
+      if (!job.wants(block)) {
+        // It lay between two that are, and is here now: worth keeping, but not worth another read.
+        if (this.cache && this.isWhole(block, whole)) await this.cache.put(this.key(block), whole);
+        continue;
+      }
       for (let reread = 0; !this.isWhole(block, whole); reread++) {
         this.counts.damaged++;
         if (reread === this.options.rereads) throw this.damage(block);

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ModelFormatError, PoolError, type PoolErrorCode } from '../../src/errors.js';
 import { HttpFolder, type HttpOpenOptions, HttpSource } from '../../src/io/http-source.js';
 import { backoff } from '../../src/io/retry.js';
+import { nodeTransport } from '../../src/node/http-transport.js';
 import { type Fault, FaultServer, sendRange } from '../support/fault-server.js';
 
 const FILE = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) % 251);
@@ -13,7 +14,7 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.close()));
 });
 
-async function serve(options: HttpOpenOptions = QUICK) {
+async function serveBy(options: HttpOpenOptions) {
   const server = await FaultServer.start({ 'a.bin': FILE });
   servers.push(server);
   const source = await HttpSource.open(server.url('a.bin'), options);
@@ -30,7 +31,13 @@ const failure = async (promise: Promise<unknown>): Promise<PoolError> => {
   return error as PoolError;
 };
 
-describe('HttpSource', () => {
+describe.each([
+  ['fetch', {}],
+  ['node:http', { transport: nodeTransport }],
+] as const)('HttpSource by %s', (_, by) => {
+  const quick = { ...QUICK, ...by };
+  const serve = (options: HttpOpenOptions = QUICK) => serveBy({ ...options, ...by });
+
   it('reads any range, and only that', async () => {
     const { server, source } = await serve();
     expect(source.size).toBe(1000);
@@ -225,15 +232,15 @@ describe('HttpSource', () => {
 
   it('opens nothing that it could not read', async () => {
     const { server } = await serve();
-    const open = () => failure(HttpSource.open(server.url('a.bin'), { ...QUICK, retries: 0 }));
+    const open = () => failure(HttpSource.open(server.url('a.bin'), { ...quick, retries: 0 }));
     server.fault = (_, response, file) => !!response.writeHead(200).end(file);
     expect((await open()).code).toBe('no-ranges');
     server.fault = (_, response) => !!response.writeHead(500).end();
     expect(await open()).toMatchObject({ code: 'status', details: { status: 500 } });
-    expect((await failure(HttpSource.open(server.url('none')))).code).toBe('missing');
+    expect((await failure(HttpSource.open(server.url('none'), by))).code).toBe('missing');
     const url = server.url('a.bin');
     await server.close();
-    expect((await failure(HttpSource.open(url, { ...QUICK, retries: 0 }))).code).toBe('network');
+    expect((await failure(HttpSource.open(url, { ...quick, retries: 0 }))).code).toBe('network');
   });
 
   it('takes the size it is given where the server hides it, and checks the length all the same', async () => {
@@ -254,11 +261,27 @@ describe('HttpSource', () => {
     expect((await failure(source.read(10, 11))).code).toBe('short');
   });
 
+  it('follows to where a file is, without what is meant for the first server alone, but not for ever', async () => {
+    const { server } = await serve();
+    const other = await FaultServer.start({ 'b.bin': FILE });
+    servers.push(other);
+    let to = other.url('b.bin');
+    server.fault = (_, response) => !!response.writeHead(302, { location: to }).end('there');
+    const headers = { authorization: 'secret', 'x-key': 'k' };
+    const source = await HttpSource.open(server.url('a.bin'), { ...quick, headers });
+    expect(await source.read(10, 10)).toEqual(FILE.slice(10, 20));
+    expect(other.seen.at(-1)).toMatchObject({ range: [10, 19], headers: { 'x-key': 'k' } });
+    expect(other.seen.at(-1)?.headers.authorization).toBeUndefined();
+    expect(server.seen.at(-1)?.headers.authorization).toBe('secret');
+    to = '/a.bin';
+    expect(['status', 'network']).toContain((await failure(source.read(10, 10))).code);
+  });
+
   it('opens the files of a folder, and null for what is not there', async () => {
     const { server } = await serve();
     server.files.set('models/x/config.json', Buffer.from('{}'));
     for (const url of [server.url('models/x'), server.url('models/x/')]) {
-      const folder = new HttpFolder(url, { ...QUICK, headers: { 'x-key': 'k' } });
+      const folder = new HttpFolder(url, { ...quick, headers: { 'x-key': 'k' } });
       const file = await folder.open('config.json');
       expect(file?.size).toBe(2);
       expect(server.seen.at(-1)?.headers['x-key']).toBe('k');

@@ -2,12 +2,11 @@
  * A real nginx, where there is one (Debian: nginx-light; .ci/install-nginx): a model over range requests, and what
  * happens when it is killed in the middle.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Nginx, nginxMissing } from '../../bench/lib/nginx.js';
 import { PoolError } from '../../src/errors.js';
 import { HttpFolder, HttpSource } from '../../src/io/http-source.js';
 import { openCheckpoint, requireTensors } from '../../src/llama/checkpoint.js';
@@ -16,67 +15,12 @@ import { FolderSink } from '../../src/node/folder-sink.js';
 import { DiskFolder } from '../../src/node/model-folder.js';
 import { NodeFolder, STATESMAN } from '../llama/node-folder.js';
 
-// Debian has it where only root's path leads.
-const ENV = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` };
-const found = spawnSync('nginx', ['-v'], { env: ENV });
+const missing = nginxMissing();
 const QUICK = { retries: 2, backoffMs: 1 };
 
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-
-class Nginx {
-  readonly url: string;
-  private readonly folder: string;
-  private readonly port: number;
-  private child?: ChildProcess;
-
-  constructor(folder: string, port: number) {
-    this.folder = folder;
-    this.port = port;
-    this.url = `http://127.0.0.1:${port}/`;
-  }
-
-  /** Serves the folder's `files`; `slow`: at so many bytes a second. */
-  async start(slow?: number): Promise<void> {
-    const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-      .map((what) => `${what}_temp_path ${this.folder}/temp;`)
-      .join(' ');
-    const location = `root ${this.folder}/files; ${slow ? `limit_rate ${slow};` : ''}`;
-    const conf = join(this.folder, 'nginx.conf');
-    writeFileSync(
-      conf,
-      `daemon off; master_process off; pid ${this.folder}/pid; error_log ${this.folder}/error.log;
-       events {} http { access_log off; ${temp} server { listen 127.0.0.1:${this.port}; ${location} } }`,
-    );
-    this.child = spawn('nginx', ['-c', conf, '-p', this.folder, '-e', join(this.folder, 'error.log')], {
-      env: ENV,
-      stdio: 'ignore',
-    });
-    for (;;) {
-      if (this.child.exitCode !== null) throw new Error(`nginx ended with ${this.child.exitCode}`);
-      const answer = await fetch(this.url).catch(() => null);
-      if (answer) break;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-
-  async kill(): Promise<void> {
-    const { child } = this;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
-  }
-}
-
-if (found.error) {
+if (missing) {
   describe('a model behind nginx', () => {
-    it.skip('skipped: nginx is not installed (see .ci/install-nginx)', () => {});
+    it.skip(`skipped: ${missing}`, () => {});
   });
 } else {
   describe('a model behind nginx', () => {
@@ -90,7 +34,7 @@ if (found.error) {
       await convertModel(new NodeFolder(STATESMAN), sink, { dtype: 'q8' });
       await sink.commit();
       disk = await DiskFolder.at(join(folder, 'files'));
-      nginx = new Nginx(folder, await freePort());
+      nginx = await Nginx.in(folder);
     });
     afterEach(() => nginx.kill());
     afterAll(async () => {

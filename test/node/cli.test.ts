@@ -1,9 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { convertModel } from '../../src/llama/convert.js';
+import { NodeFolder } from '../llama/node-folder.js';
+import { FaultServer } from '../support/fault-server.js';
+import { MemorySink } from '../support/memory-sink.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const cli = join(root, 'dist/node/cli.js');
@@ -19,9 +23,10 @@ interface Ended {
 function run(
   args: readonly string[],
   onStart?: (kill: (signal: NodeJS.Signals) => void) => void,
+  env: Record<string, string> = {},
 ): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [cli, ...args], { cwd: root });
+    const child = spawn(process.execPath, [cli, ...args], { cwd: root, env: { ...process.env, ...env } });
     let out = '';
     let err = '';
     child.stdout.on('data', (data) => {
@@ -62,6 +67,9 @@ describe('command line', () => {
       '--budget',
       '--policy',
       '--pool',
+      '--prefetch',
+      '--cache-limit',
+      '--no-cache',
       '--adapter',
       '--json',
     ]) {
@@ -112,6 +120,16 @@ describe('command line', () => {
       'a budget of less than a row of each layer',
       ['generate', '--model', model, '--prompt', 'a', '--budget', '1kB'],
       /OptionError: the budget holds 0 rows.*is the least/,
+    ],
+    [
+      'a pool that is none',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '25%', '--pool', 'ftp://x/'],
+      /OptionError: pool "ftp:\/\/x\/" is none.*pairslab convert/,
+    ],
+    [
+      'no model',
+      ['generate', '--prompt', 'a', '--budget', '25%', '--pool', 'file'],
+      /OptionError: give --model/,
     ],
     [
       'a policy without a budget',
@@ -218,6 +236,47 @@ describe('command line', () => {
     expect(slots).toEqual(stats.slots);
     expect(parts.slabs).toBe(4 * 384 * 2048);
     expect(bytes).toBeLessThan(stats.gpuBytes);
+  });
+
+  it('takes model and rows from a server, and the rows from its cache the next time', async () => {
+    const { prompt_ids: ids, tokens } = reference.prompts[0];
+    const sink = new MemorySink();
+    await convertModel(new NodeFolder(model), sink, { dtype: 'f32' });
+    const files = [...sink.folder.files].map(([name, bytes]) => [`rows/${name}`, bytes]);
+    const server = await FaultServer.start(Object.fromEntries(files));
+    try {
+      const args = ['generate', '--budget', '25%', '--pool', server.url('rows'), '--json', '--prefetch'];
+      // The driver keeps its kernels where it always does: compiling them takes longest.
+      const drivers = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
+      const env = { XDG_CACHE_HOME: join(folder, 'cache'), MESA_SHADER_CACHE_DIR: drivers };
+      // All but the file's first byte, which tells that it is there.
+      const reads = () => server.seen.filter(({ path, range }) => path === 'rows/rows.bin' && range?.[1]);
+      for (const kept of [false, true]) {
+        server.seen.length = 0;
+        const { out, err } = await run(
+          [...args, '--prompt-ids', ids.join(), '--max-tokens', '12'],
+          undefined,
+          env,
+        );
+        expect(JSON.parse(out || '{}').tokens, err).toEqual(tokens.slice(0, 12));
+        const { residency } = JSON.parse(out).stats;
+        expect(residency.prefetch.usedShare).toBeGreaterThan(0);
+        if (kept) expect(reads()).toHaveLength(0);
+        else expect(reads().length).toBeGreaterThan(10);
+      }
+    } finally {
+      await server.close();
+    }
+  });
+
+  it('scores a text under a budget as without one', async () => {
+    const args = ['perplexity', '--model', model, '--text', join(model, 'heldout.txt'), '--json'];
+    const more = ['--tokens', '64', '--window', '64', '--strategy', 'paired'];
+    const [budgeted, whole] = await Promise.all([
+      run([...args, ...more, '--budget', '10%', '--policy', 'lru']),
+      run([...args, ...more]),
+    ]);
+    expect(JSON.parse(budgeted.out).natsPerToken).toBeCloseTo(JSON.parse(whole.out).natsPerToken, 4);
   });
 
   it.each([

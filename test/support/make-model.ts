@@ -70,6 +70,8 @@ export interface MakeModelOptions {
   dtype?: Dtype;
   /** Two shards and an index instead of one file. */
   sharded?: boolean;
+  /** Attention and MLPs add nothing: every layer sees the residual stream that the embedding left. */
+  still?: boolean;
   seed?: number;
   /** Further or other fields of config.json, such as rope_scaling. */
   config?: Record<string, unknown>;
@@ -124,7 +126,9 @@ export function makeModel(options: MakeModelOptions = {}): MemoryFolder {
     const deviation = norm || shape.length === 1 ? 0.2 : name.includes('embed') ? 1 : 1 / Math.sqrt(shape[1]);
     const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
     const uniform = () => (2 * random() - 1) * Math.sqrt(3) * deviation;
+    const adds = /\.(o_proj|down_proj)\./.test(name);
     for (let i = 0; i < values.length; i++) values[i] = (norm ? 1 : 0) + uniform();
+    if (options.still && adds) values.fill(0);
     tensors.push({ name, dtype: STORED[dtype], shape, data: encode(values, dtype) });
   }
   const folder = new MemoryFolder('made').set('config.json', json);

@@ -5,17 +5,16 @@ import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
 import type { Compute } from '../../mlp/compute.js';
-import type { PoolHome } from '../../llama/weights.js';
-import { type Budget, policyNamed } from '../../residency/index.js';
 import type { SlabDtype } from '../../slab/slab-fields.js';
 import type { Strategy } from '../../mlp/strategy.js';
+import { type BudgetFlags, modelOf, residencyOf } from '../budget-flags.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
 import { Progress } from '../progress.js';
 import { TextStream } from '../text.js';
 
-export interface GenerateFlags {
-  model: string;
+export interface GenerateFlags extends BudgetFlags {
+  model?: string;
   prompt?: string;
   promptIds?: number[];
   maxTokens: number;
@@ -29,9 +28,8 @@ export interface GenerateFlags {
   slabDtype?: SlabDtype;
   compute: Compute;
   context?: number;
-  budget?: Budget;
-  policy?: string;
-  pool?: PoolHome;
+  cache?: boolean;
+  cacheLimit?: number;
   adapter?: string;
   autotune?: boolean;
   json?: boolean;
@@ -41,14 +39,12 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
   if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
     throw new OptionError('give one of --prompt TEXT and --prompt-ids 1,2,3.');
   }
-  if (!flags.budget && (flags.policy !== undefined || flags.pool !== undefined))
-    throw new OptionError('--policy and --pool are for a run under a --budget, such as --budget 25%.');
-  // A policy that is unknown is refused before anything is loaded.
-  if (flags.policy !== undefined) policyNamed(flags.policy);
+  const residency = residencyOf(flags);
+  const folder = modelOf(flags);
   const { temperature, topK, topP, seed, strategy, mode, compute } = flags;
   const sampler = new Sampler({ temperature, topK, topP, seed });
-  const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
-  const model = await openModel(flags);
+  const thresholds = mode === 'threshold' ? await readThresholds(folder) : undefined;
+  const model = await openModel({ ...flags, model: folder });
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy,
@@ -56,7 +52,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
       thresholds,
       compute,
       slabDtype: flags.slabDtype,
-      residency: { policy: flags.policy },
+      residency,
     });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
     // Ids in, ids out: a folder without a tokenizer still generates.
@@ -64,6 +60,8 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
     const promptIds = flags.promptIds ?? codec?.encode(flags.prompt as string) ?? [];
     const stream = codec && !flags.json ? new TextStream(codec) : null;
     const progress = new Progress('prefill');
+    let prefilled = 0;
+    let begun = false;
     const { tokens, stats } = await interruptible((signal) => {
       // Who sees text may press Ctrl-C: none before it is listened for.
       if (stream && flags.prompt !== undefined) process.stdout.write(flags.prompt);
@@ -72,8 +70,15 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
         maxTokens: flags.maxTokens,
         sampler,
         signal,
-        onPrefill: (done, total) => progress.update(done, total),
+        onPrefill: (done, total) => {
+          prefilled = done;
+          progress.update(done, total);
+        },
+        onRows: (done, total) => {
+          if (!begun) progress.update(prefilled, promptIds.length, `(${done} of ${total} rows of a layer)`);
+        },
         onToken: (id) => {
+          begun = true;
           progress.end();
           if (flags.json) return;
           process.stdout.write(stream ? stream.push(id) : `${id} `);
@@ -133,6 +138,12 @@ function describe(strategy: string, stats: GenerateStats): string {
       `${residency.pieces.toFixed(2)} pieces a layer`,
       `GPU ${(stats.gpuBytes / 1e6).toFixed(1)} MB`,
     );
+    const { prefetch } = residency;
+    if (prefetch)
+      parts.push(
+        `${prefetch.guessedRows.toFixed(0)} rows guessed a token, ${(100 * prefetch.usedShare).toFixed(0)} % of them used, ` +
+          `${(100 * prefetch.foundShare).toFixed(0)} % of those that were missing`,
+      );
   }
   parts.push(`stopped by ${stats.stoppedBy}`);
   return parts.join(', ');

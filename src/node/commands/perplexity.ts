@@ -5,13 +5,14 @@ import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { Strategy } from '../../mlp/strategy.js';
+import { type BudgetFlags, modelOf, residencyOf } from '../budget-flags.js';
 import { interruptible } from '../interrupt.js';
 import { openModel, readThresholds } from '../model.js';
 import { Progress } from '../progress.js';
 import { warnIfDense } from './generate.js';
 
-export interface PerplexityFlags {
-  model: string;
+export interface PerplexityFlags extends BudgetFlags {
+  model?: string;
   text: string;
   tokens: number;
   window?: number;
@@ -19,6 +20,8 @@ export interface PerplexityFlags {
   mode: Mode;
   dtype?: StoredDtype;
   compute: Compute;
+  cache?: boolean;
+  cacheLimit?: number;
   adapter?: string;
   autotune?: boolean;
   json?: boolean;
@@ -26,12 +29,20 @@ export interface PerplexityFlags {
 
 export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
   const { strategy, mode, compute } = flags;
+  const residency = residencyOf(flags);
+  const folder = modelOf(flags);
   const text = await readFile(flags.text, 'utf8');
-  const thresholds = mode === 'threshold' ? await readThresholds(flags.model) : undefined;
-  const model = await openModel({ ...flags, context: flags.window });
+  const thresholds = mode === 'threshold' ? await readThresholds(folder) : undefined;
+  const model = await openModel({ ...flags, model: folder, context: flags.window });
   try {
     const { device } = model.gpu;
-    const session = new LlamaSession(device, model.weights, { strategy, mode, thresholds, compute });
+    const session = new LlamaSession(device, model.weights, {
+      strategy,
+      mode,
+      thresholds,
+      compute,
+      residency,
+    });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
     // Dense in f32 is what the rest is measured by.
     const differs = session.strategy !== 'dense' || mode === 'threshold' || compute !== 'f32';

@@ -3,7 +3,6 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { ModelFormatError, OptionError, PoolError } from '../../../src/errors.js';
 import { gpuBytes } from '../../../src/gpu/buffers.js';
-import { MemorySource, type ModelFolder } from '../../../src/io/byte-source.js';
 import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
 import { convertModel } from '../../../src/llama/convert.js';
 import { LlamaSession, type SessionOptions } from '../../../src/llama/session.js';
@@ -12,6 +11,7 @@ import { DiskFolder } from '../../../src/node/model-folder.js';
 import { openTokenizer } from '../../../src/node/text.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
+import { FaultySource, withRows } from '../../support/faulty-source.js';
 import { argmax, LlamaTwin } from '../../support/llama-twin.js';
 import { makeModel } from '../../support/make-model.js';
 import { MemorySink } from '../../support/memory-sink.js';
@@ -208,31 +208,8 @@ async function greedy(session: LlamaSession, prompt: ArrayLike<number>, count: n
   return made;
 }
 
-/** A file that can be damaged while it is in use. */
-class FaultySource extends MemorySource {
-  fault: 'flipped' | 'short' | null = null;
-  /** Reads that still succeed. */
-  after = 0;
-
-  constructor(bytes: Uint8Array) {
-    super(bytes, 'rows.bin');
-  }
-
-  override async read(...given: Parameters<MemorySource['read']>): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(await super.read(...given));
-    if (!this.fault || this.after-- > 0) return bytes;
-    if (this.fault === 'short') return bytes.subarray(0, bytes.length - 1);
-    bytes[bytes.length >> 1] ^= 4;
-    return bytes;
-  }
-}
-
 async function converted(): Promise<MemorySink> {
   const sink = new MemorySink();
   await convertModel(made, sink, { dtype: 'f32' });
   return sink;
-}
-
-function withRows(folder: ModelFolder, source: MemorySource): ModelFolder {
-  return { name: folder.name, open: async (file) => (file === 'rows.bin' ? source : folder.open(file)) };
 }
