@@ -22,6 +22,8 @@ import type { Followed } from './whole-tokens.js';
 export interface SessionResidency {
   /** Who gives up a slot: see `policyNamed`. Default `lfu`: hardly more uploads than `adaptive`, and less time on the CPU. */
   policy?: string | PolicyFactory;
+  /** For policy `pinned`: [layers][N], how often each row was used where it was measured. */
+  counts?: readonly ArrayLike<number>[];
   /** Staging memory for uploads, shared by all layers. Default: what the largest layer's slots hold, at most 4 MiB. */
   ringBytes?: number;
   /**
@@ -83,7 +85,9 @@ export class BudgetedLayers {
     const slots = weights.slots ?? [];
     const pools = weights.layers.map(({ mlp }) => offDevice(mlp));
     const { policy: named = 'lfu' } = options;
-    const policy = typeof named === 'string' ? policyNamed(named) : named;
+    const policies = pools.map((_, l) =>
+      typeof named === 'string' ? policyNamed(named, options.counts?.[l]) : named,
+    );
     const { rowBytes } = pools[0];
     const bytes =
       options.ringBytes ?? Math.max(rowBytes, Math.min(MOST_RING_BYTES, Math.max(...slots) * rowBytes));
@@ -97,7 +101,12 @@ export class BudgetedLayers {
     try {
       for (const [l, pool] of pools.entries())
         slabs.push(
-          new ResidentSlab(pool, { capacity: slots[l], policy, ring: this.ring, label: `layer ${l} slab` }),
+          new ResidentSlab(pool, {
+            capacity: slots[l],
+            policy: policies[l],
+            ring: this.ring,
+            label: `layer ${l} slab`,
+          }),
         );
     } catch (error) {
       for (const slab of slabs) slab.destroy();

@@ -7,7 +7,7 @@ import type { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool } from '../pool/pool.js';
 import type { StoredPoolOptions } from '../pool/stored-pool.js';
 import type { QuantizationError } from '../quantize.js';
-import { type Budget, budgetRows, type RowSet, splitEvenly } from '../residency/budget.js';
+import { type Budget, budgetRows, type RowSet, splitByUse, splitEvenly } from '../residency/budget.js';
 import { type Checkpoint, requireTensors } from './checkpoint.js';
 import type { LlamaConfig } from './config.js';
 import { headQuads } from './kernels.js';
@@ -75,6 +75,8 @@ export interface LoadOptions {
    * weights are there as ever. Without it, all.
    */
   budget?: Budget;
+  /** Under a budget: slots go to layers by how often their rows were used, `least` at least; else all get as many. */
+  use?: { readonly counts: readonly ArrayLike<number>[]; readonly least?: number };
   /**
    * Under a budget, where those rows are: in host memory (default), or left in the file of a model that was converted, on
    * disk or on a server; it must stay open then.
@@ -197,7 +199,7 @@ export async function loadWeights(
   const dtype = chooseDtype(checkpoint, options.dtype);
   const context = chooseContext(config, options.context);
   checkPool(checkpoint, options);
-  const slots = options.budget ? splitEvenly(options.budget, mlpRows(config, dtype)) : null;
+  const slots = options.budget ? splitSlots(options.budget, mlpRows(config, dtype), options.use) : null;
   requireTensors(checkpoint);
   checkFits(device, config, dtype, context);
   await loadTuningOnce(device);
@@ -209,6 +211,9 @@ export async function loadWeights(
     throw error;
   }
 }
+
+const splitSlots = (budget: Budget, rows: RowSet, use: LoadOptions['use']): number[] =>
+  use ? splitByUse(budget, rows, use.counts, use.least) : splitEvenly(budget, rows);
 
 /** @throws OptionError where rows cannot be left in a file. */
 function checkPool({ bundle, name }: Checkpoint, { budget, pool = 'host' }: LoadOptions): void {

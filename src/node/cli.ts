@@ -81,7 +81,11 @@ const budgeted = (command: Command): Command =>
     )
     .option(
       '--policy <name>',
-      'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY or adaptive (default: lfu)',
+      'with --budget, who gives up a slot: exact, window:STEPS, lru, lfu:DECAY, pinned:SHARE (with --hot) or adaptive (default: lfu)',
+    )
+    .option(
+      '--hot <trace>',
+      'with --budget, what `trace` recorded: layers get slots by how often their rows were used, and pinned keeps the hottest',
     )
     .option(
       '--pool <home>',

@@ -3,7 +3,7 @@ import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
 import { type Checkpoint, openCheckpoint } from '../llama/checkpoint.js';
-import { chooseDtype, type LlamaWeights, loadWeights } from '../llama/weights.js';
+import { chooseDtype, type LlamaWeights, type LoadOptions, loadWeights } from '../llama/weights.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
 import { readExactly } from '../io/byte-source.js';
 import { openBundle } from '../pool/bundle.js';
@@ -41,6 +41,8 @@ export interface OpenOptions {
   budget?: Budget;
   /** Under a budget, where those rows are: `host` (default), `file`, or the URL of a converted model's folder. */
   pool?: string;
+  /** Under a budget: which rows were used where it was measured, so that layers get slots by it. */
+  use?: LoadOptions['use'];
   /** False: what comes over HTTP is not kept. */
   cache?: boolean;
   /** Bytes that may be kept. Default 4 GiB. */
@@ -116,6 +118,7 @@ export async function openModel(options: OpenOptions): Promise<OpenModel> {
       dtype,
       context: options.context,
       budget: options.budget,
+      use: options.use,
       pool: home,
       stored,
       onProgress: (done, total, name) => progress.update(done, total, name),

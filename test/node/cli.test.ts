@@ -132,6 +132,11 @@ describe('command line', () => {
       /OptionError: give --model/,
     ],
     [
+      'a pinned policy without a trace',
+      ['generate', '--model', model, '--prompt', 'a', '--budget', '25%', '--policy', 'pinned'],
+      /OptionError.*--hot TRACE/,
+    ],
+    [
       'a policy without a budget',
       ['generate', '--model', model, '--prompt', 'a', '--policy', 'lru'],
       /OptionError.*--budget 25%/,
@@ -267,6 +272,19 @@ describe('command line', () => {
     } finally {
       await server.close();
     }
+  });
+
+  it('gives slots by a recorded trace, and pins its hottest rows', async () => {
+    const { prompt_ids: ids, tokens } = reference.prompts[0];
+    const hot = join(root, 'bench/traces/statesman-measured.trace.gz');
+    const args = ['generate', '--model', model, '--json', '--prompt-ids', ids.join(), '--max-tokens', '12'];
+    const { out, err } = await run([...args, '--budget', '10%', '--hot', hot, '--policy', 'pinned:0.25']);
+    const { tokens: made, stats } = JSON.parse(out || '{}');
+    expect(made, err).toEqual(tokens.slice(0, 12));
+    // 614 in all; the first layer is the busiest.
+    expect(stats.slots.reduce((sum: number, slots: number) => sum + slots, 0)).toBe(614);
+    expect(Math.max(...stats.slots)).toBe(stats.slots[0]);
+    expect(stats.slots[0]).toBeGreaterThan(stats.slots[1]);
   });
 
   it('scores a text under a budget as without one', async () => {

@@ -39,12 +39,12 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
   if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
     throw new OptionError('give one of --prompt TEXT and --prompt-ids 1,2,3.');
   }
-  const residency = residencyOf(flags);
+  const { residency, use } = await residencyOf(flags);
   const folder = modelOf(flags);
   const { temperature, topK, topP, seed, strategy, mode, compute } = flags;
   const sampler = new Sampler({ temperature, topK, topP, seed });
   const thresholds = mode === 'threshold' ? await readThresholds(folder) : undefined;
-  const model = await openModel({ ...flags, model: folder });
+  const model = await openModel({ ...flags, model: folder, use });
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy,

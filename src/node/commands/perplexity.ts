@@ -29,11 +29,11 @@ export interface PerplexityFlags extends BudgetFlags {
 
 export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
   const { strategy, mode, compute } = flags;
-  const residency = residencyOf(flags);
+  const { residency, use } = await residencyOf(flags);
   const folder = modelOf(flags);
   const text = await readFile(flags.text, 'utf8');
   const thresholds = mode === 'threshold' ? await readThresholds(folder) : undefined;
-  const model = await openModel({ ...flags, model: folder, context: flags.window });
+  const model = await openModel({ ...flags, model: folder, use, context: flags.window });
   try {
     const { device } = model.gpu;
     const session = new LlamaSession(device, model.weights, {
