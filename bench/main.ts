@@ -24,10 +24,13 @@ const SUITES = [
   'memory',
   'e2e',
   'beyond',
+  'predict',
   'peers',
 ];
 /** Run only when named, or with --full: it installs packages. */
 const ON_REQUEST = ['peers'];
+/** Run only when named: another suite includes them. */
+const PARTS = ['predict'];
 
 interface Flags {
   suite?: string[];
@@ -59,7 +62,8 @@ function suites(text: string): string[] {
 
 async function run(flags: Flags): Promise<void> {
   const { quick, full, robustness, resume, json, csv } = flags;
-  const names = flags.suite ?? SUITES.filter((name) => full || !ON_REQUEST.includes(name));
+  const names =
+    flags.suite ?? SUITES.filter((name) => !PARTS.includes(name) && (full || !ON_REQUEST.includes(name)));
   // Before a device is taken, and before anything is measured that could not be kept.
   if (resume && json === undefined)
     throw new OptionError('--resume needs --json FILE: what was measured stands in FILE.partial.');

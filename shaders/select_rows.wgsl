@@ -23,6 +23,8 @@ struct Cut {
   key: u32,
   ties: u32,
 }
+// With ABSOLUTE their sizes count.
+fn score(i: u32) -> u32 { return select(scores[i], scores[i] & 0x7fffffffu, ABSOLUTE == 1u); }
 fn key_of(bits: u32) -> u32 {
   let one_zero = select(bits, 0u, bits == 0x80000000u);
   return select(one_zero | 0x80000000u, ~one_zero, (one_zero >> 31u) == 1u);
@@ -33,7 +35,7 @@ fn not_finite(bits: u32) -> bool { return (bits & 0x7fffffffu) >= INFINITE; }
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) local: u32) {
   var bad = 0u;
-  for (var i = local; i < params.rows; i += WORKGROUP) { bad |= u32(not_finite(scores[i])); }
+  for (var i = local; i < params.rows; i += WORKGROUP) { bad |= u32(not_finite(score(i))); }
   let cut = find_cut(local);
   let words = (params.rows + 31u) / 32u;
   let share = (words + WORKGROUP - 1u) / WORKGROUP;
@@ -41,7 +43,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
   let end = min(words, begin + share);
   var ties = 0u;
   if (cut.ties > 0u) {
-    for (var i = begin * 32u; i < min(params.rows, end * 32u); i++) { ties += u32(key_of(scores[i]) == cut.key); }
+    for (var i = begin * 32u; i < min(params.rows, end * 32u); i++) { ties += u32(key_of(score(i)) == cut.key); }
   }
   tallies[local] = ties;
   // Lane 0 noted the threshold itself.
@@ -57,7 +59,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
   for (var w = begin; w < end; w++) {
     var bits = 0u;
     for (var i = w * 32u; i < min(params.rows, w * 32u + 32u); i++) {
-      let key = key_of(scores[i]);
+      let key = key_of(score(i));
       let tie = key == cut.key;
       bits |= u32(key > cut.key || (tie && ties < cut.ties)) << (i % 32u);
       ties += u32(tie);

@@ -18,6 +18,7 @@ export {
   gateUp,
   gateUpActive,
   gateUpArriving,
+  gateUpPredicted,
   linear,
   sumPartials,
   upArriving,

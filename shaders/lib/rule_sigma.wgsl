@@ -8,16 +8,16 @@ fn total(first: u32) -> f32 {
   return sum;
 }
 fn find_cut(local: u32) -> Cut {
-  let origin = bitcast<f32>(scores[0]);
+  let origin = bitcast<f32>(score(0u));
   let n = f32(params.rows);
   var sum = 0.0;
-  for (var i = local; i < params.rows; i += WORKGROUP) { sum += bitcast<f32>(scores[i]) - origin; }
+  for (var i = local; i < params.rows; i += WORKGROUP) { sum += bitcast<f32>(score(i)) - origin; }
   parts[local] = sum;
   workgroupBarrier();
   let shift = total(0u) / n;
   var squares = 0.0;
   for (var i = local; i < params.rows; i += WORKGROUP) {
-    let off = bitcast<f32>(scores[i]) - origin - shift;
+    let off = bitcast<f32>(score(i)) - origin - shift;
     squares += off * off;
   }
   parts[WORKGROUP + local] = squares;

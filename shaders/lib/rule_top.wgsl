@@ -11,7 +11,7 @@ fn find_cut(local: u32) -> Cut {
     for (var b = local; b < 256u; b += WORKGROUP) { atomicStore(&bins[b], 0u); }
     workgroupBarrier();
     for (var i = local; i < params.rows; i += WORKGROUP) {
-      let key = key_of(scores[i]);
+      let key = key_of(score(i));
       if ((key & known) == prefix) { atomicAdd(&bins[(key >> u32(shift)) & 255u], 1u); }
     }
     workgroupBarrier();

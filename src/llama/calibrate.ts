@@ -54,10 +54,10 @@ export async function calibrate(
     session.reset();
     await session.visitGates(
       Array.prototype.slice.call(ids, first, first + batch),
-      (l, values, rowStride) => {
+      (l, { gates, gateStride }) => {
         for (let b = 0; b < batch; b++) {
           for (let r = 0; r < n; r++) {
-            if (seen[l]++ % stride === 0) kept[l][counts[l]++] = Math.abs(values[b * rowStride + r]);
+            if (seen[l]++ % stride === 0) kept[l][counts[l]++] = Math.abs(gates[b * gateStride + r]);
           }
         }
       },

@@ -60,6 +60,8 @@ export interface GenerateStats {
   millisecondsPerToken: number;
   /** Mean active rows per layer; null for dense, which does not count them. */
   activeRows: number[] | null;
+  /** Mode predict: mean rows per layer whose gates were computed; else null. */
+  predictedRows: number[] | null;
   /** (added + removed) / m and writes / m over all layers and steps; null where no mask reaches the CPU. */
   changedShare: number | null;
   writesShare: number | null;
@@ -184,6 +186,7 @@ function runs(session: LlamaSession, sampler: Sampler): Decode {
 export type StepAverages = Pick<
   GenerateStats,
   | 'activeRows'
+  | 'predictedRows'
   | 'changedShare'
   | 'writesShare'
   | 'copiedBytesPerToken'
@@ -211,14 +214,19 @@ export function summariseSteps(
   const activeRows = counted
     ? weights.layers.map((_, l) => mean((step) => (step.active as number[])[l]))
     : null;
+  const predicts = counted && steps.every((step) => step.predicted);
+  const predictedRows = predicts
+    ? weights.layers.map((_, l) => mean((step) => step.predicted?.[l] ?? 0))
+    : null;
   return {
     activeRows,
+    predictedRows,
     changedShare: active > 0 ? total((u) => u.added + u.removed) / active : null,
     writesShare: active > 0 ? total((u) => u.writes) / active : null,
     copiedBytesPerToken: total((u) => u.bytes) / count,
     minimumBytesPerToken: total((u) => u.minimumBytes) / count,
     residency: residencyOf(updates, count),
-    weightBytesPerToken: decodeBytes(weights, strategy === 'dense' ? null : activeRows),
+    weightBytesPerToken: decodeBytes(weights, strategy === 'dense' ? null : activeRows, predictedRows),
     submitsPerToken: mean((step) => step.submits),
     readbacksPerToken: mean((step) => step.readbacks),
   };

@@ -11,6 +11,7 @@ import { DevicePool } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import { AttentionOp } from './attention-op.js';
 import { embed, nextToken, nextTokenConstants, rmsNorm } from './kernels.js';
+import type { RowChooser } from './row-choice.js';
 import { type Draws, TokenDrawer } from './token-drawer.js';
 import type { LayerWeights, LlamaWeights } from './weights.js';
 
@@ -90,6 +91,8 @@ export class LlamaGraph {
       slabs: readonly (Slab | undefined)[];
       /** Of all matrices but down. */
       compute: Compute;
+      /** A single token: what chooses each layer's rows, where it is not a threshold. */
+      choosers?: readonly RowChooser[];
     },
   ) {
     const { config } = weights;
@@ -174,6 +177,7 @@ export class LlamaGraph {
             threshold: options.thresholds[l],
             slab: options.slabs[l],
             next: this.nextNorm(l),
+            ...(batched ? {} : options.choosers?.[l]),
           },
           scratch,
         ),

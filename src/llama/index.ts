@@ -11,7 +11,7 @@ export { type Checkpoint, openCheckpoint, requireTensors } from './checkpoint.js
 export { type LlamaConfig, parseConfig } from './config.js';
 export { openSafetensors, type Safetensors } from './safetensors.js';
 export { Sampler, type SamplerOptions } from './sample.js';
-export { checkMode, type Mode, MODES } from './mode.js';
+export { checkMode, GATE_MODES, type Mode, MODES } from './mode.js';
 export { LlamaSession, type SessionOptions, type StepStats } from './session.js';
 export {
   checkFits,
@@ -28,3 +28,17 @@ export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from '.
 export { generate, type GenerateOptions, type GenerateStats, type ResidencyAverages } from './generate.js';
 export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';
 export { recordTrace, type RecordOptions, type TraceSource } from './record-trace.js';
+export {
+  judgePredictor,
+  type LayerSample,
+  limitFor,
+  type PredictorFit,
+  type PredictorQuality,
+  rankActive,
+  sampleGates,
+  withLimit,
+} from './calibrate-predictor.js';
+export { fitLowRank, fitSigns, type SymmetricEigen } from './fit-predictor.js';
+export { encodePredictor, type ModelPredictor, PREDICTOR_FILE, readPredictor } from './predictor.js';
+export type { RowChoiceOptions } from './row-choice.js';
+export type { LowRankPredictor, RowPredictor, SignPredictor } from '../mlp/predictor.js';

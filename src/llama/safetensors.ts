@@ -12,7 +12,7 @@ import { type ByteSource, isObject, parseJson, readExactly, show } from '../io/b
 /** The reference implementation's limit on the header, in bytes. */
 const HEADER_LIMIT = 100_000_000;
 
-/** Bits per element of every dtype the format knows. Only the floats of 16 and 32 bits can be read as weights. */
+/** Bits per element of every dtype the format knows. Only the floats of 16 and 32 bits can be read as weights, U32 as words. */
 const DTYPE_BITS: ReadonlyMap<string, number> = new Map([
   ...['F4'].map((d) => [d, 4] as const),
   ...['F6_E2M3', 'F6_E3M2'].map((d) => [d, 6] as const),
@@ -81,6 +81,17 @@ export class Safetensors {
       return { dtype, shape, data: new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) };
     }
     return { dtype, shape, data: new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2) };
+  }
+
+  /** A tensor of U32. @throws ModelFormatError when there is none of that name and dtype, or the file is cut short. */
+  async readWords(name: string): Promise<Uint32Array<ArrayBuffer>> {
+    const info = this.tensors.get(name);
+    if (info?.dtype !== 'U32') {
+      fail(this.source, `has no tensor ${show(name)} of U32.`, { tensor: name, dtype: info?.dtype });
+    }
+    // A copy starts where it must for words.
+    const bytes = (await readExactly(this.source, info.begin, info.end - info.begin)).slice();
+    return new Uint32Array(bytes.buffer);
   }
 
   /** As `read`, widened to f32. */

@@ -3,12 +3,16 @@ import type { Strategy } from '../mlp/strategy.js';
 import type { UpdateStats } from '../slab/update-stats.js';
 import type { SessionResidency } from './budgeted-layers.js';
 import type { Mode } from './mode.js';
+import type { RowChoiceOptions } from './row-choice.js';
 import type { SlabsOptions } from './session-slabs.js';
 
-export interface SessionOptions extends SlabsOptions {
+export interface SessionOptions extends SlabsOptions, RowChoiceOptions {
   /** Default auto. Decides how decode and (dense, indexed and auto; see `Prefill`) prefill reach their rows. */
   strategy?: Strategy;
-  /** `exact` (default) leaves out what contributes nothing; `threshold` what `thresholds` says. */
+  /**
+   * `exact` (default) leaves out what contributes nothing; `threshold` what `thresholds` says; others, of each token but
+   * not of prompts, what they do not choose.
+   */
   mode?: Mode;
   /** Per layer: rows with |act(gate)| at or below it are left out. Needed by, and only for, mode `threshold`. */
   thresholds?: readonly number[];
@@ -32,6 +36,8 @@ export interface SessionOptions extends SlabsOptions {
 export interface StepStats {
   /** Active rows of each layer; null for dense, which does not count them. */
   active: number[] | null;
+  /** Mode predict: rows of each layer that were predicted, of which the active ones turned out to be so. */
+  predicted?: number[];
   /** What each layer's slab did; empty unless repack or paired. */
   updates: UpdateStats[];
   submits: number;

@@ -10,6 +10,7 @@ import { type Cache, LlamaGraph, MOST_TOKENS } from './graph.js';
 import { headQuads } from './kernels.js';
 import { Prefill } from './prefill.js';
 import { ResidentLayers } from './resident.js';
+import type { RowChooser } from './row-choice.js';
 import type { LlamaWeights } from './weights.js';
 import { WholeTokens } from './whole-tokens.js';
 
@@ -28,6 +29,8 @@ export interface SessionShape {
   readonly planned: boolean;
   /** Tokens prefilled at once. */
   readonly chunk: number;
+  /** What chooses each layer's rows on the device, where it is not a threshold. */
+  choosers(): readonly RowChooser[] | undefined;
   /** Begins a decode step's pass. */
   begin(encoder: GPUCommandEncoder): GPUComputePassEncoder;
 }
@@ -61,9 +64,10 @@ export class SessionParts {
         weights.layers.map((_, l) => memory.storage(`layer ${l} ${what}`, bytes));
       this.cache = { keys: make('keys'), values: make('values') };
       this.decode = this.graph(1, memory);
-      // Logits or tokens, and after them each token's counts: at most one for every 32 rows, or what a slab's update leaves.
-      const counts = config.layers * Math.max(COUNT_WORDS, Math.ceil(config.intermediateSize / 32));
-      const words = Math.max(config.vocabSize + counts, MOST_TOKENS * (1 + counts));
+      // Logits or tokens, and after them each token's counts: at most one for every 32 rows (two for 64 where
+      // they are predicted), or what a slab's update leaves.
+      const counts = config.layers * Math.max(COUNT_WORDS, 2 + Math.ceil(config.intermediateSize / 32));
+      const words = Math.max(config.vocabSize + counts, MOST_TOKENS * (1 + counts), config.intermediateSize);
       this.readback = new Readback(device, words * 4);
     } catch (error) {
       this.destroy();
@@ -122,6 +126,12 @@ export class SessionParts {
 
   private graph(maxBatch: number, memory: BufferGroup): LlamaGraph {
     const { weights, thresholds, slabs, compute } = this.shape;
-    return new LlamaGraph(memory, weights, this.cache, { maxBatch, thresholds, slabs, compute });
+    return new LlamaGraph(memory, weights, this.cache, {
+      maxBatch,
+      thresholds,
+      slabs,
+      compute,
+      choosers: this.shape.choosers(),
+    });
   }
 }

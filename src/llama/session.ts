@@ -13,6 +13,7 @@ import { MOST_TOKENS } from './graph.js';
 import { encodeHostPlanned } from './host-planned.js';
 import { NO_TOKEN } from './kernels.js';
 import { checkMode } from './mode.js';
+import { type RowChoice, rowChoice } from './row-choice.js';
 import { Sampler } from './sample.js';
 import type { SessionOptions, StepStats } from './session-options.js';
 import { SessionParts, type SessionShape } from './session-parts.js';
@@ -20,6 +21,7 @@ import { checkSlabDtype, makeSlabs } from './session-slabs.js';
 import type { LlamaWeights } from './weights.js';
 import { checkTokenIds } from './token-ids.js';
 import type { Draws } from './token-drawer.js';
+import { type LayerGates, visitGates } from './visit-gates.js';
 import type { Followed } from './whole-tokens.js';
 
 export type { SessionOptions, StepStats };
@@ -46,6 +48,8 @@ export class LlamaSession {
   private readonly slabs: Slab[] = [];
   /** Where the weights are under a budget: all that concerns up and down. */
   private readonly budgeted?: BudgetedLayers;
+  /** Of modes that choose rows by other things than a threshold. */
+  private readonly choice?: RowChoice;
   private readonly chunk: number;
   private readonly shape: SessionShape;
   /** The tokens whose keys and values the cache has. */
@@ -66,7 +70,6 @@ export class LlamaSession {
   constructor(device: GPUDevice, weights: LlamaWeights, options: SessionOptions = {}) {
     const { config } = weights;
     const strategy = checkStrategy(options.strategy ?? 'auto');
-    this.strategy = weights.slots ? budgetedStrategy(strategy) : strategy;
     const thresholds = checkMode(options.mode ?? 'exact', options.thresholds, config.layers);
     this.compute = checkCompute(options.compute ?? 'f32', weights.dtype, device);
     this.chunk = options.prefillChunk ?? 64;
@@ -78,7 +81,9 @@ export class LlamaSession {
     if (planOn !== 'device' && planOn !== 'host') {
       throw new OptionError(`planOn is "${String(planOn)}"; it must be device or host.`, { planOn });
     }
-    this.planOn = planOn;
+    this.choice = rowChoice(device, weights, options);
+    this.strategy = this.choice?.strategy ?? (weights.slots ? budgetedStrategy(strategy) : strategy);
+    this.planOn = this.choice?.pick ? 'host' : planOn;
     const packs = !weights.slots && (this.strategy === 'repack' || this.strategy === 'paired');
     checkSlabDtype(options.slabDtype, packs, this.compute);
     if (weights.slots)
@@ -91,12 +96,14 @@ export class LlamaSession {
       );
     try {
       if (packs) makeSlabs(weights.layers, options, this.slabs);
-      const planned = this.strategy === 'paired' && planOn === 'device' && this.slabs.length > 0;
-      const { slabs, compute, chunk } = this;
+      const planned = this.strategy === 'paired' && this.planOn === 'device' && this.slabs.length > 0;
+      const { slabs, compute, chunk, choice } = this;
       const begin = (encoder: GPUCommandEncoder) => this.beginDecode(encoder);
-      this.shape = { weights, strategy: this.strategy, compute, thresholds, slabs, planned, chunk, begin };
+      const common = { weights, strategy: this.strategy, compute, thresholds, chunk };
+      this.shape = { ...common, slabs, planned, choosers: () => choice?.layers, begin };
       this.parts = new SessionParts(device, this.shape);
     } catch (error) {
+      this.choice?.destroy();
       this.budgeted?.destroy();
       for (const slab of this.slabs) slab.destroy();
       throw error;
@@ -115,7 +122,7 @@ export class LlamaSession {
   /** GPU bytes of the session: cache, activations, slabs. Weights are counted by themselves. */
   get bytes(): number {
     const slabs = this.slabs.reduce((sum, { bytes }) => sum + bytes, 0);
-    return this.parts.bytes + slabs + (this.budgeted?.bytes ?? 0);
+    return this.parts.bytes + slabs + (this.budgeted?.bytes ?? 0) + (this.choice?.bytes ?? 0);
   }
 
   /**
@@ -130,6 +137,7 @@ export class LlamaSession {
       });
     }
     this.fed.length = position;
+    this.choice?.reset();
   }
 
   /**
@@ -227,7 +235,15 @@ export class LlamaSession {
       this.parts.decode.setTokens([id], this.position);
       const encoder = await (this.budgeted
         ? this.budgeted.encodeToken(this.parts.decode, stats, this)
-        : encodeHostPlanned(this.parts.decode, this.slabs, strategy, this.parts.readback, stats, this));
+        : encodeHostPlanned(
+            this.parts.decode,
+            this.slabs,
+            strategy,
+            this.parts.readback,
+            stats,
+            this,
+            this.choice?.pick,
+          ));
       this.parts.readback.encodeCopy(encoder, this.parts.decode.logits, 0, 0, logitBytes);
       this.device.queue.submit([encoder.finish()]);
       const logits = new Float32Array(await this.parts.readback.read(logitBytes));
@@ -307,41 +323,16 @@ export class LlamaSession {
     return this.parts.auto.explain(this.lastStep.active);
   }
 
-  /**
-   * act(gate) of every layer for a prompt of at most `prefillChunk` tokens, as `threshold` mode would look at it:
-   * `visit` gets [tokens, N] values per layer, rows `stride` apart. For calibration.
-   */
-  async visitGates(
-    ids: ArrayLike<number>,
-    visit: (layer: number, values: Float32Array, stride: number) => void,
-  ): Promise<void> {
+  /** Each layer's gates and inputs for a prompt of at most `prefillChunk` tokens, every row computed. For calibration. */
+  async visitGates(ids: ArrayLike<number>, visit: (layer: number, found: LayerGates) => void): Promise<void> {
     this.checkIds(ids);
     if (this.budgeted)
       throw new OptionError('weights under a budget cannot be calibrated: load them without one.');
     if (ids.length > this.chunk)
       throw new ShapeError(`${ids.length} tokens; at most ${this.chunk} at a time.`);
     await this.parts.makePrefill();
-    const { graph } = this.parts.prefilling;
-    const batch = ids.length;
-    graph.setTokens(ids, this.position);
-    const bytes = batch * graph.gateStride * 4;
-    const staging = new Readback(this.device, bytes);
-    try {
-      for (let l = 0; l < graph.layers.length; l++) {
-        const encoder = this.device.createCommandEncoder({ label: 'pairslab calibrate' });
-        const pass = encoder.beginComputePass({ label: `pairslab layer ${l}` });
-        if (l === 0) graph.encodeEmbed(pass, batch);
-        graph.encodeAttention(pass, l, batch);
-        graph.layers[l].mlp.encodeDense(pass, graph.layerRun(batch));
-        pass.end();
-        staging.encodeCopy(encoder, graph.gate, 0, 0, bytes);
-        this.device.queue.submit([encoder.finish()]);
-        visit(l, new Float32Array(await staging.read(bytes)), graph.gateStride);
-      }
-      this.feed(ids, 0, batch);
-    } finally {
-      staging.destroy();
-    }
+    await visitGates(this.device, this.parts.prefilling.graph, ids, this.position, visit);
+    this.feed(ids, 0, ids.length);
   }
 
   /**
@@ -358,6 +349,7 @@ export class LlamaSession {
     this.parts.destroy();
     await this.budgeted?.rebuild(device);
     for (const slab of slabs) await slab.rebuild(device);
+    this.choice?.rebuild(device);
     this.parts = await allocate(device, () => new SessionParts(device, this.shape), 'a session');
     this.fed = [];
     try {
@@ -370,6 +362,7 @@ export class LlamaSession {
 
   destroy(): void {
     this.parts.destroy();
+    this.choice?.destroy();
     this.budgeted?.destroy();
     for (const slab of this.slabs) slab.destroy();
   }

@@ -1,4 +1,5 @@
 import type { Readback } from '../gpu/readback.js';
+import type { ThresholdLayer } from '../mlp/threshold-layer.js';
 import { type LlamaGraph, MOST_TOKENS } from './graph.js';
 import { NO_TOKEN } from './kernels.js';
 import type { ResidentLayers } from './resident.js';
@@ -147,9 +148,10 @@ export class WholeTokens {
     let words = 0;
     for (const [l, { mlp }] of this.graph.layers.entries()) {
       if (this.ways.isDense(l)) continue;
-      const counts = mlp.counts;
-      this.readback.encodeCopy(encoder, counts.buffer, 0, at + words * 4, counts.words * 4);
-      words += counts.words;
+      for (const counts of countsOf(mlp)) {
+        this.readback.encodeCopy(encoder, counts.buffer, counts.at, at + words * 4, counts.words * 4);
+        words += counts.words;
+      }
     }
     return words;
   }
@@ -161,20 +163,29 @@ export class WholeTokens {
       const { active, updates, refused } = resident.describe(words);
       return { active, updates, ...waits, ...(refused.length > 0 ? { redone: refused } : {}) };
     }
-    return { active: this.activeRows(words), updates: [], ...waits };
+    return { ...this.countedRows(words), updates: [], ...waits };
   }
 
-  /** Active rows of each layer; null where all are dense, which count none. */
-  private activeRows(words: Uint32Array): number[] | null {
-    if (this.ways.countsNone) return null;
+  /** Active rows of each layer, null where all are dense, which count none; and predicted ones, where rows are. */
+  private countedRows(words: Uint32Array): Pick<StepStats, 'active' | 'predicted'> {
+    if (this.ways.countsNone) return { active: null };
     let at = 0;
-    return this.graph.layers.map(({ mlp }, l) => {
-      if (this.ways.isDense(l)) return mlp.rows;
-      const first = at;
-      at += mlp.counts.words;
-      return sum(words.subarray(first, at));
+    const layers = this.graph.layers.map(({ mlp }, l) => {
+      if (this.ways.isDense(l)) return [mlp.rows];
+      return countsOf(mlp).map((counts) => {
+        const first = at;
+        at += counts.words;
+        return sum(words.subarray(first, at));
+      });
     });
+    const active = layers.map(([rows]) => rows);
+    return layers[0].length > 1 ? { active, predicted: layers.map(([, rows]) => rows) } : { active };
   }
+}
+
+/** Where a layer leaves how many rows were active, and predicted where they are. */
+function countsOf({ counts, predicted }: ThresholdLayer): { buffer: GPUBuffer; at: number; words: number }[] {
+  return [{ at: 0, ...counts }, ...(predicted ? [predicted] : [])];
 }
 
 /** A step that was done again: it cost both, and what the slabs did came to nothing. */

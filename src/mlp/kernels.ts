@@ -2,6 +2,7 @@ import downCode from '../../shaders/down.wgsl';
 import downArrivingCode from '../../shaders/down_arriving.wgsl';
 import gateUpCode from '../../shaders/gate_up.wgsl';
 import gateUpActiveCode from '../../shaders/gate_up_active.wgsl';
+import gateUpPredictedCode from '../../shaders/gate_up_predicted.wgsl';
 import gateUpArrivingCode from '../../shaders/gate_up_arriving.wgsl';
 import actFatrelu from '../../shaders/lib/act_fatrelu.wgsl';
 import actGeluErf from '../../shaders/lib/act_gelu_erf.wgsl';
@@ -34,6 +35,8 @@ import keepMasked from '../../shaders/lib/keep_masked.wgsl';
 import normNone from '../../shaders/lib/norm_none.wgsl';
 import normRms from '../../shaders/lib/norm_rms.wgsl';
 import octet from '../../shaders/lib/octet.wgsl';
+import predictLowRank from '../../shaders/lib/predict_low_rank.wgsl';
+import predictSigns from '../../shaders/lib/predict_signs.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
@@ -232,6 +235,24 @@ export const gateUpActive: KernelTable = {
   code: gateUpActiveCode,
   slots: { ...shared, rows: { dense: rows.dense }, norm },
   constants: { ...rowDefaults, ALL: 0 },
+};
+
+/** BITS and INPUT_BITS: 1 to 4 each; WORDS: of x in one plane; VECTORS: of a row's codes. */
+export const gateUpPredicted: KernelTable = {
+  name: 'gate_up_predicted',
+  code: gateUpPredictedCode,
+  slots: {
+    params,
+    team,
+    quads: rowQuads,
+    x,
+    dtype: rowDtype,
+    tile,
+    norm,
+    activation,
+    predictor: { low_rank: predictLowRank, signs: predictSigns },
+  },
+  constants: { ...rowDefaults, BITS: 1, INPUT_BITS: 1, WORDS: 1, VECTORS: 1 },
 };
 
 const finish = {

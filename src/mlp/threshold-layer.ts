@@ -5,12 +5,14 @@ import { traitsOf } from '../gpu/traits.js';
 import type { DevicePool } from '../pool/device-pool.js';
 import type { DevicePlanner } from '../slab/device-planner.js';
 import { compact, maskValues } from '../slab/kernels.js';
+import type { RowSelector } from '../slab/row-selector.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import { ActiveOp, canFuse } from './active-op.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
 import { type DownMode, type RowsMode, upArriving } from './kernels.js';
+import { type DevicePredictor, PredictedOp } from './predicted-op.js';
 import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
 import type { UpdateWay } from './update-way.js';
 
@@ -34,6 +36,20 @@ export interface ThresholdLayerParts {
   slab?: Slab;
   /** Batch 1: what reads the residual stream after this layer has its norm fused. */
   next?: NextNorm;
+  /**
+   * Batch 1, where `canPredict`: which rows' gates `encodeActive` computes. A row that is active and was not predicted is
+   * left out.
+   */
+  predictor?: DevicePredictor;
+  /** Batch 1: which rows `encodeActive` takes, by the sizes of act(gate), of which all are computed. */
+  selector?: RowSelector;
+}
+
+/** Whether a gated layer's rows can be predicted: its matrices can be read by one kernel, and have no biases. */
+export function canPredict(gate: DevicePool, pool: DevicePool): boolean {
+  return (
+    canFuse(gate.field('weight'), pool.field('up')) && !gate.fields.has('bias') && !pool.fields.has('bias')
+  );
 }
 
 /** Buffers that layers share, since they run one after the other, and the shapes that go with them. */
@@ -65,7 +81,7 @@ export interface LayerRun {
 /** One way through up and down, after the gate or (fused) with it. */
 interface Way {
   /** Gate, up and the list in one. */
-  active?: ActiveOp;
+  active?: ActiveOp | PredictedOp;
   up?: RowOp;
   down: DownOp;
 }
@@ -98,7 +114,8 @@ export class ThresholdLayer {
     this.parts = parts;
     this.scratch = scratch;
     const { gate, pool } = parts;
-    this.fused = scratch.maxBatch === 1 && !!pool && canFuse(gate.field('weight'), pool.field('up'));
+    const one = scratch.maxBatch === 1 && !parts.selector;
+    this.fused = one && !!pool && canFuse(gate.field('weight'), pool.field('up'));
   }
 
   get rows(): number {
@@ -121,9 +138,18 @@ export class ThresholdLayer {
       return;
     }
     this.encodeGate(pass, run);
+    this.parts.selector?.encode(pass, this.scratch.gate);
     const { list, dispatches } = this.toList(run.step);
     for (const dispatch of dispatches) encodeDispatch(pass, dispatch);
     this.encodeWay(pass, 'indexed', run, this.rows, list);
+  }
+
+  /** Rows that the last `encodeActive` predicted: words that add up to it, from byte `at`. Null without a predictor. */
+  get predicted(): { buffer: GPUBuffer; at: number; words: number } | null {
+    if (!this.parts.predictor) return null;
+    const { active } = this.way('segments');
+    if (!(active instanceof PredictedOp)) return null;
+    return { buffer: active.list, at: (active.segments + this.rows) * 4, words: active.segments };
   }
 
   /** Where the last `encodeActive` left how many rows were active: words that add up to it. */
@@ -204,7 +230,7 @@ export class ThresholdLayer {
     const { active, up, down } = this.way(mode);
     const { gate, a } = this.scratch;
     const { step, x, y, batch } = run;
-    active?.encode(pass);
+    active?.encode(pass, step);
     up?.encode(pass, { step, x, out: a, gate, list, rowList, count, batch });
     down.encode(pass, { step, x: a, out: y, list: active?.list ?? list, count, batch });
   }
@@ -219,7 +245,7 @@ export class ThresholdLayer {
   }
 
   private makeWay(mode: DownMode): Way {
-    const { gate, pool, slab, downBias, activation, compute, threshold, next } = this.parts;
+    const { gate, pool, slab, downBias, activation, compute, threshold, next, predictor } = this.parts;
     const { xStride, gateStride, hidden, maxBatch, partials, norm, a } = this.scratch;
     const batched = maxBatch > 1;
     const arriving = mode === 'arriving';
@@ -228,22 +254,18 @@ export class ThresholdLayer {
     const up = packed('up') as StoredRows;
     const bias = packed('bias');
     const fused = this.fused && (mode === 'dense' || mode === 'segments');
-    const active = fused
-      ? new ActiveOp(this.memory, {
-          gate: gate.field('weight'),
-          up,
-          gateBias: gate.fields.get('bias'),
-          upBias: bias,
-          activation,
-          compute,
-          threshold,
-          all: mode === 'dense',
-          xStride,
-          norm,
-          x: this.scratch.x,
-          out: a,
-        })
-      : undefined;
+    const shared = { activation, compute, threshold, xStride, norm, x: this.scratch.x, out: a };
+    const matrices = { ...shared, gate: gate.field('weight'), up };
+    const active = !fused
+      ? undefined
+      : predictor && mode === 'segments'
+        ? new PredictedOp(this.memory, { ...matrices, predictor })
+        : new ActiveOp(this.memory, {
+            ...matrices,
+            gateBias: gate.fields.get('bias'),
+            upBias: bias,
+            all: mode === 'dense',
+          });
     return {
       active,
       up: active
@@ -313,7 +335,9 @@ export class ThresholdLayer {
         const params = memory.uniform('compact params', [rows, rows]);
         return { kernel: made, group: made.bind({ params, list, ...buffers }), grid: [1, 1, 1] };
       };
-      if (maxBatch === 1) this.lists = { list, dispatches: [compacts('values', { values })] };
+      const { selector } = this.parts;
+      if (selector) this.lists = { list, dispatches: [compacts('bits', { mask: selector.mask })] };
+      else if (maxBatch === 1) this.lists = { list, dispatches: [compacts('values', { values })] };
       else {
         const { mask, dispatch } = this.makeUnion(step);
         this.lists = { list, dispatches: [dispatch, compacts('bits', { mask })] };

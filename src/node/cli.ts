@@ -3,11 +3,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
 import { COMPUTES } from '../mlp/compute.js';
-import { MODES } from '../llama/mode.js';
+import { GATE_MODES, type Mode, MODES } from '../llama/mode.js';
 import { parseBudget } from '../residency/budget.js';
 import { SLAB_DTYPES } from '../slab/slab-fields.js';
 import { STRATEGIES } from '../mlp/strategy.js';
 import { runAutotune } from './commands/autotune.js';
+import { PREDICTOR_KINDS } from './commands/calibrate-predictor.js';
 import { runCalibrate } from './commands/calibrate.js';
 import { runConvert } from './commands/convert.js';
 import { runGenerate } from './commands/generate.js';
@@ -27,6 +28,12 @@ const integer = (text: string): number => {
   const value = number(text);
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('it must be an integer.');
   return value;
+};
+const rowCount = (text: string): number => {
+  if (!text.endsWith('%')) return integer(text);
+  const share = number(text.slice(0, -1)) / 100;
+  if (share > 0 && share < 1) return share;
+  throw new InvalidArgumentError('a share must be above 0 % and below 100 %.');
 };
 const shape = (text: string): Shape => {
   const found = parseShape(text);
@@ -55,12 +62,43 @@ const compute = () =>
   )
     .choices(COMPUTES)
     .default('f32');
-const strategy = (value: string) =>
-  new Option('--strategy <name>', 'how active rows are reached').choices(STRATEGIES).default(value);
-const mode = () =>
-  new Option('--mode <mode>', 'exact: leave out rows that are zero; threshold: what `calibrate` found')
-    .choices(MODES)
+const strategy = (value?: string) =>
+  new Option(
+    '--strategy <name>',
+    `how active rows are reached${value ? '' : ' (default: dense, or what the mode goes with)'}`,
+  )
+    .choices(STRATEGIES)
+    .default(value);
+const EXACT_OR_THRESHOLD = 'exact: leave out rows that are zero; threshold: what `calibrate` found';
+const mode = (modes: readonly Mode[] = GATE_MODES) =>
+  new Option(
+    '--mode <mode>',
+    modes === MODES
+      ? `${EXACT_OR_THRESHOLD}; predict: what its predictor does not name; sigma, topk: what does not stand out of its layer`
+      : EXACT_OR_THRESHOLD,
+  )
+    .choices(modes)
     .default('exact');
+/** How rows are chosen in the modes that have figures of their own. */
+const choice = (command: Command): Command =>
+  command
+    .addOption(mode(MODES))
+    .option(
+      '--predictor <file>',
+      'with --mode predict: what `calibrate --predictor` wrote, or a learned one (default: beside the model)',
+    )
+    .option(
+      '--sigma <k>',
+      'with --mode sigma: rows whose |act(gate)| exceeds mean + k standard deviations (default: 1)',
+      number,
+    )
+    .option('--rows <rows>', 'with --mode topk: how many rows of a layer, or a share such as 5%', rowCount)
+    .option('--sticky <share>', 'with --mode topk: the share of its rows that stay, 0 to 1', number)
+    .option(
+      '--smooth <alpha>',
+      'with --mode sigma and topk: how much of a score is what it was, 0 to below 1',
+      number,
+    );
 const budget = (text: string) =>
   new Option('--budget <budget>', text).argParser((given: string) => parseBudget(given));
 const bytes = (text: string): number => {
@@ -114,18 +152,19 @@ program
   .addOption(untuned())
   .action(runStart);
 
-budgeted(program.command('generate'))
-  .description('generate text, streaming it')
-  .addOption(modelOrUrl())
-  .option('--prompt <text>', 'where to begin')
-  .option('--prompt-ids <ids>', 'the same as token ids, separated by commas', ids)
-  .option('--max-tokens <n>', 'tokens to generate at most', integer, 64)
-  .option('--temperature <t>', '0 takes the likeliest token', number, 0)
-  .option('--top-k <k>', 'sample among the k likeliest; 0 for all', integer, 0)
-  .option('--top-p <p>', 'sample among the likeliest that make up p', number, 1)
-  .option('--seed <n>', 'of the sampling', integer, 0)
-  .addOption(strategy('auto'))
-  .addOption(mode())
+choice(
+  budgeted(program.command('generate'))
+    .description('generate text, streaming it')
+    .addOption(modelOrUrl())
+    .option('--prompt <text>', 'where to begin')
+    .option('--prompt-ids <ids>', 'the same as token ids, separated by commas', ids)
+    .option('--max-tokens <n>', 'tokens to generate at most', integer, 64)
+    .option('--temperature <t>', '0 takes the likeliest token', number, 0)
+    .option('--top-k <k>', 'sample among the k likeliest; 0 for all', integer, 0)
+    .option('--top-p <p>', 'sample among the likeliest that make up p', number, 1)
+    .option('--seed <n>', 'of the sampling', integer, 0)
+    .addOption(strategy('auto')),
+)
   .addOption(dtype())
   .addOption(compute())
   .addOption(
@@ -140,16 +179,17 @@ budgeted(program.command('generate'))
   .addOption(json())
   .action(runGenerate);
 
-budgeted(program.command('perplexity'))
-  .description(
-    'nats per token over a text; in a sparse mode or f16 arithmetic also how far the logits are from dense in f32',
-  )
-  .addOption(modelOrUrl())
-  .requiredOption('--text <file>', 'the text to score')
-  .option('--tokens <n>', 'tokens to score at most', integer, 4096)
-  .option('--window <n>', 'tokens per window, each from an empty cache (default: the context)', integer)
-  .addOption(strategy('dense'))
-  .addOption(mode())
+choice(
+  budgeted(program.command('perplexity'))
+    .description(
+      'nats per token over a text; in a sparse mode or f16 arithmetic also how far the logits are from dense in f32',
+    )
+    .addOption(modelOrUrl())
+    .requiredOption('--text <file>', 'the text to score')
+    .option('--tokens <n>', 'tokens to score at most', integer, 4096)
+    .option('--window <n>', 'tokens per window, each from an empty cache (default: the context)', integer)
+    .addOption(strategy()),
+)
   .addOption(dtype())
   .addOption(compute())
   .addOption(adapter())
@@ -159,11 +199,25 @@ budgeted(program.command('perplexity'))
 
 program
   .command('calibrate')
-  .description('find the thresholds of --mode threshold and write them beside the model')
+  .description(
+    'find the thresholds of --mode threshold, or with --predictor what --mode predict goes by, and write them beside the model',
+  )
   .addOption(model())
   .requiredOption('--text <file>', 'a text like those the model will see')
-  .option('--sparsity <s>', 'share of rows to leave out, 0 to below 1', number, 0.5)
-  .option('--tokens <n>', 'tokens to look at, at most', integer, 2048)
+  .option('--sparsity <s>', 'share of rows to leave out, 0 to below 1 (default: 0.5)', number)
+  .addOption(
+    new Option(
+      '--predictor <kind>',
+      'svd: a low-rank product near the gate; signs: signs or a few bits of gate and input, by XNOR and popcount',
+    ).choices(PREDICTOR_KINDS),
+  )
+  .option('--rank <n>', 'of svd (default: 64)', integer)
+  .option('--bits <n>', "signs: bits of the gate's values, 1 to 4 (default: 2)", integer)
+  .option('--input-bits <n>', "signs: bits of the input's, 1 to 4 (default: 4)", integer)
+  .option('--recall <share>', 'with --predictor: the share of |act(gate)| to find (default: 0.95)', number)
+  .option('--out <file>', 'with --predictor: where to write it (default: beside the model)')
+  .option('--tokens <n>', 'tokens to look at, at most (default: 2048; 6144 for a predictor)', integer)
+  .option('--skip <n>', 'tokens of the text to pass over first', integer)
   .addOption(adapter())
   .addOption(untuned())
   .addOption(json())
@@ -202,17 +256,18 @@ program
   .addOption(json())
   .action((flags) => runAutotune(flags));
 
-program
-  .command('profile')
-  .description("where the time goes, kernel by kernel: a model's decode step, or one MLP with --shape")
-  .option('--model <dir>', 'a Hugging Face folder (default: the shipped model)')
-  .option('--position <n>', 'tokens of context before the step', integer, 32)
-  .option('--shape <HIDDENxROWS>', 'one gated MLP instead of a model', shape)
-  .option('--density <share>', 'with --shape: active rows', number, 0.1)
-  .option('--writes <share>', 'with --shape: active rows that were not so at the step before', number, 0.2)
-  .option('--batch <n>', 'with --shape: tokens', integer, 1)
-  .addOption(strategy('auto'))
-  .addOption(mode())
+choice(
+  program
+    .command('profile')
+    .description("where the time goes, kernel by kernel: a model's decode step, or one MLP with --shape")
+    .option('--model <dir>', 'a Hugging Face folder (default: the shipped model)')
+    .option('--position <n>', 'tokens of context before the step', integer, 32)
+    .option('--shape <HIDDENxROWS>', 'one gated MLP instead of a model', shape)
+    .option('--density <share>', 'with --shape: active rows', number, 0.1)
+    .option('--writes <share>', 'with --shape: active rows that were not so at the step before', number, 0.2)
+    .option('--batch <n>', 'with --shape: tokens', integer, 1)
+    .addOption(strategy('auto')),
+)
   .addOption(dtype())
   .addOption(compute())
   .option('--repeats <n>', 'times that each figure is measured', integer, 20)

@@ -34,7 +34,7 @@ interface SelectorParts {
   readonly groups: WeakMap<GPUBuffer, GPUBindGroup>;
 }
 
-function makeParts(device: GPUDevice, rows: number, selection: Selection): SelectorParts {
+function makeParts(device: GPUDevice, rows: number, selection: Selection, absolute: boolean): SelectorParts {
   const words = Bitmask.empty(rows).words.length;
   const given = paramsOf(selection, rows);
   const memory = new BufferGroup(device);
@@ -42,7 +42,7 @@ function makeParts(device: GPUDevice, rows: number, selection: Selection): Selec
     const mask = memory.storage('selected rows', words * 4);
     const found = memory.storage('selection', 16);
     const params = memory.uniform('selection params', given);
-    const constants = groupLanes(traitsOf(device), 256);
+    const constants = { ...groupLanes(traitsOf(device), 256), ABSOLUTE: absolute ? 1 : 0 };
     const made = kernel(device, selectRows, { slots: { rule: selection.by }, constants });
     return { memory, mask, found, params, kernel: made, groups: new WeakMap() };
   } catch (error) {
@@ -55,16 +55,18 @@ function makeParts(device: GPUDevice, rows: number, selection: Selection): Selec
 export class RowSelector {
   readonly rows: number;
   private readonly selection: Selection;
+  private readonly absolute: boolean;
   private parts: SelectorParts;
 
   /**
-   * Of scores [rows].
+   * Of scores [rows]; with `absolute`, of their sizes.
    * @throws OptionError for an unknown rule or a figure that it cannot have; ShapeError when rows is no size of a mask.
    */
-  constructor(device: GPUDevice, rows: number, selection: Selection) {
+  constructor(device: GPUDevice, rows: number, selection: Selection, { absolute = false } = {}) {
     this.rows = rows;
     this.selection = selection;
-    this.parts = makeParts(device, rows, selection);
+    this.absolute = absolute;
+    this.parts = makeParts(device, rows, selection, absolute);
   }
 
   /** N bits, as `Bitmask.words`: what the last `encode` selected. Another buffer after `rebuild`. */
@@ -79,7 +81,7 @@ export class RowSelector {
 
   /** Makes the selector anew on `device`; what it selected last is forgotten. @throws DeviceLimitError, DeviceLostError. */
   rebuild(device: GPUDevice): void {
-    const parts = makeParts(device, this.rows, this.selection);
+    const parts = makeParts(device, this.rows, this.selection, this.absolute);
     this.parts.memory.destroy();
     this.parts = parts;
   }

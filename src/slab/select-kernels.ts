@@ -18,7 +18,7 @@ export const selectRows: KernelTable = {
   name: 'select_rows',
   code: selectRowsCode,
   slots: { rule: { threshold: ruleThreshold, sigma: ruleSigma, top: ruleTop } },
-  constants: { WORKGROUP: 256 },
+  constants: { WORKGROUP: 256, ABSOLUTE: 0 },
 };
 
 /** Two masks to the list of rows that were added, or removed: `compact`, on their difference. One workgroup. */

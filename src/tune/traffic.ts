@@ -68,7 +68,9 @@ export function leastBytes(
     if (!buffers.has('weights')) {
       return [...buffers.values()].reduce((sum, binding) => sum + sizeOf(binding), 0);
     }
-    return size('weights') * share(kernel.slots.rows, layer) + size('up_weights') * activeShare(layer);
+    // A predictor's codes are read whole; of the gate at the least what turns out to be active.
+    const part = buffers.has('codes') ? activeShare(layer) : share(kernel.slots.rows, layer);
+    return size('weights') * part + size('up_weights') * activeShare(layer) + size('codes');
   });
 }
 

@@ -62,6 +62,11 @@ describe('command line', () => {
       '--temperature',
       '--strategy',
       '--mode',
+      '--predictor',
+      '--sigma',
+      '--rows',
+      '--sticky',
+      '--smooth',
       '--dtype',
       '--compute',
       '--budget',
@@ -110,6 +115,32 @@ describe('command line', () => {
       'no thresholds',
       ['generate', '--model', model, '--prompt', 'a', '--mode', 'threshold'],
       /OptionError.*pairslab calibrate/,
+    ],
+    [
+      'no predictor',
+      ['generate', '--model', model, '--prompt', 'a', '--mode', 'predict'],
+      /OptionError.*pairslab calibrate.*--predictor signs/,
+    ],
+    [
+      'a flag of another mode',
+      ['generate', '--model', model, '--prompt', 'a', '--sticky', '0.5'],
+      /OptionError: --sticky is for --mode topk/,
+    ],
+    [
+      'topk of how many',
+      ['perplexity', '--model', model, '--text', join(model, 'heldout.txt'), '--mode', 'topk'],
+      /OptionError: --mode topk needs --rows/,
+    ],
+    ['no share', ['generate', '--model', model, '--rows', '120%'], /above 0 % and below 100 %/],
+    [
+      'a rank for thresholds',
+      ['calibrate', '--model', model, '--text', join(model, 'heldout.txt'), '--rank', '8'],
+      /OptionError: --rank is for a predictor/,
+    ],
+    [
+      'a rank of signs',
+      ['calibrate', '--model', model, '--text', 'x', '--predictor', 'signs', '--rank', '8'],
+      /OptionError: --rank is for --predictor svd/,
     ],
     [
       'a budget that is none',
@@ -432,6 +463,35 @@ describe('command line', () => {
       tokens.push(JSON.parse((await run(['generate', '--model', folder, ...args])).out).tokens);
     }
     for (const other of tokens) expect(other).toEqual(tokens[0]);
+  });
+
+  it('calibrates a predictor, and decodes by it', async () => {
+    const text = join(model, 'heldout.txt');
+    const file = join(folder, 'low-rank.safetensors');
+    const svd = ['--predictor', 'svd', '--rank', '128', '--recall', '0.999', '--out', file];
+    const found = await run([
+      'calibrate',
+      '--model',
+      folder,
+      '--text',
+      text,
+      '--tokens',
+      '640',
+      ...svd,
+      '--json',
+    ]);
+    expect(found.err).not.toMatch(/Error/);
+    const { layers } = JSON.parse(found.out);
+    expect(layers).toHaveLength(4);
+    for (const { massRecall, density } of layers) {
+      expect(massRecall).toBeGreaterThan(0.9);
+      expect(density).toBeLessThan(0.6);
+    }
+    const args = ['generate', '--model', folder, '--prompt', 'The people', '--max-tokens', '8', '--json'];
+    const predicted = await run([...args, '--mode', 'predict', '--predictor', file]);
+    const { tokens, stats } = JSON.parse(predicted.out);
+    expect(tokens).toEqual(JSON.parse((await run(args)).out).tokens);
+    expect(stats.strategy).toBe('indexed');
   });
 
   it('scores a text, and says how far a sparse mode is from dense', async () => {

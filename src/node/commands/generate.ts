@@ -9,11 +9,12 @@ import type { SlabDtype } from '../../slab/slab-fields.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { type BudgetFlags, modelOf, residencyOf } from '../budget-flags.js';
 import { interruptible } from '../interrupt.js';
-import { openModel, readThresholds } from '../model.js';
+import { type ModeFlags, modeOptions } from '../mode-options.js';
+import { openModel } from '../model.js';
 import { Progress } from '../progress.js';
 import { TextStream } from '../text.js';
 
-export interface GenerateFlags extends BudgetFlags {
+export interface GenerateFlags extends BudgetFlags, ModeFlags {
   model?: string;
   prompt?: string;
   promptIds?: number[];
@@ -23,7 +24,6 @@ export interface GenerateFlags extends BudgetFlags {
   topP: number;
   seed: number;
   strategy: Strategy;
-  mode: Mode;
   dtype?: StoredDtype;
   slabDtype?: SlabDtype;
   compute: Compute;
@@ -43,13 +43,12 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
   const folder = modelOf(flags);
   const { temperature, topK, topP, seed, strategy, mode, compute } = flags;
   const sampler = new Sampler({ temperature, topK, topP, seed });
-  const thresholds = mode === 'threshold' ? await readThresholds(folder) : undefined;
+  const chosen = await modeOptions(folder, flags);
   const model = await openModel({ ...flags, model: folder, use });
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy,
-      mode,
-      thresholds,
+      ...chosen,
       compute,
       slabDtype: flags.slabDtype,
       residency,
@@ -129,6 +128,8 @@ function describe(strategy: string, stats: GenerateStats): string {
   ];
   if (stats.activeRows)
     parts.push(`active rows ${stats.activeRows.map((rows) => rows.toFixed(0)).join('/')}`);
+  if (stats.predictedRows)
+    parts.push(`predicted ${stats.predictedRows.map((rows) => rows.toFixed(0)).join('/')}`);
   if (stats.writesShare !== null) parts.push(`writes/m ${stats.writesShare.toFixed(2)}`);
   const { residency } = stats;
   if (residency) {

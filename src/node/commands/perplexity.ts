@@ -1,23 +1,23 @@
 import { readFile } from 'node:fs/promises';
 import type { StoredDtype } from '../../gpu/layout.js';
 import { perplexity } from '../../llama/perplexity.js';
-import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import { type BudgetFlags, modelOf, residencyOf } from '../budget-flags.js';
 import { interruptible } from '../interrupt.js';
-import { openModel, readThresholds } from '../model.js';
+import { type ModeFlags, modeOptions } from '../mode-options.js';
+import { openModel } from '../model.js';
 import { Progress } from '../progress.js';
 import { warnIfDense } from './generate.js';
 
-export interface PerplexityFlags extends BudgetFlags {
+export interface PerplexityFlags extends BudgetFlags, ModeFlags {
   model?: string;
   text: string;
   tokens: number;
   window?: number;
-  strategy: Strategy;
-  mode: Mode;
+  /** Default dense, or what the mode reaches its rows by. */
+  strategy?: Strategy;
   dtype?: StoredDtype;
   compute: Compute;
   cache?: boolean;
@@ -28,24 +28,20 @@ export interface PerplexityFlags extends BudgetFlags {
 }
 
 export async function runPerplexity(flags: PerplexityFlags): Promise<void> {
-  const { strategy, mode, compute } = flags;
+  const { mode, compute } = flags;
+  const chooses = mode !== 'exact' && mode !== 'threshold';
+  const strategy = flags.strategy ?? (chooses ? 'auto' : 'dense');
   const { residency, use } = await residencyOf(flags);
   const folder = modelOf(flags);
   const text = await readFile(flags.text, 'utf8');
-  const thresholds = mode === 'threshold' ? await readThresholds(folder) : undefined;
+  const chosen = await modeOptions(folder, flags);
   const model = await openModel({ ...flags, model: folder, use, context: flags.window });
   try {
     const { device } = model.gpu;
-    const session = new LlamaSession(device, model.weights, {
-      strategy,
-      mode,
-      thresholds,
-      compute,
-      residency,
-    });
+    const session = new LlamaSession(device, model.weights, { ...chosen, strategy, compute, residency });
     warnIfDense(mode, model.weights.config.hiddenAct, session.strategy);
     // Dense in f32 is what the rest is measured by.
-    const differs = session.strategy !== 'dense' || mode === 'threshold' || compute !== 'f32';
+    const differs = session.strategy !== 'dense' || mode !== 'exact' || compute !== 'f32';
     const reference = differs ? new LlamaSession(device, model.weights, { strategy: 'dense' }) : undefined;
     const ids = (await model.text()).encode(text);
     const window = model.weights.context;

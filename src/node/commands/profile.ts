@@ -4,7 +4,6 @@ import { destroyBuffer, storageBuffer } from '../../gpu/buffers.js';
 import type { StoredDtype } from '../../gpu/layout.js';
 import { tuningOf } from '../../gpu/tuning.js';
 import { Sampler } from '../../llama/sample.js';
-import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import { Bitmask } from '../../mask/index.js';
 import { type Compute, checkCompute } from '../../mlp/compute.js';
@@ -19,12 +18,13 @@ import {
 } from '../../tune/profile.js';
 import { randomSource, shuffle, type Stats } from '../../tune/stats.js';
 import { type NodeDevice, requestDevice } from '../device.js';
-import { announce, type OpenModel, openModel, readThresholds } from '../model.js';
+import { type ModeFlags, modeOptions } from '../mode-options.js';
+import { announce, type OpenModel, openModel } from '../model.js';
 import { Progress } from '../progress.js';
 import { warnIfDense } from './generate.js';
 import { SHIPPED_MODEL } from './start.js';
 
-export interface ProfileFlags {
+export interface ProfileFlags extends ModeFlags {
   model?: string;
   shape?: Shape;
   density: number;
@@ -32,7 +32,6 @@ export interface ProfileFlags {
   batch: number;
   position: number;
   strategy: Strategy;
-  mode: Mode;
   dtype?: StoredDtype;
   compute: Compute;
   repeats: number;
@@ -74,13 +73,12 @@ export async function runProfile(flags: ProfileFlags): Promise<void> {
 
 async function runModel(flags: ProfileFlags, path: string): Promise<void> {
   const { strategy, mode, dtype, compute, position, adapter, autotune } = flags;
-  const thresholds = mode === 'threshold' ? await readThresholds(path) : undefined;
+  const chosen = await modeOptions(path, flags);
   const model = await openModel({ model: path, adapter, dtype, compute, autotune });
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy,
-      mode,
-      thresholds,
+      ...chosen,
       compute,
       // Replayed, a plan made on the device finds its rows in the slab already.
       planOn: 'host',

@@ -128,7 +128,7 @@ describeAdapters('mode threshold', (ctx) => {
     await withWeights(checkpoint, async (weights) => {
       const session = new LlamaSession(ctx.device, weights, { strategy: 'dense' });
       const seen: number[] = [];
-      await session.visitGates(IDS, (layer, values, stride) => {
+      await session.visitGates(IDS, (layer, { gates: values, gateStride: stride }) => {
         seen.push(layer);
         for (const [i, gates] of expected[layer].entries())
           expect(largestDifference(values.subarray(i * stride, i * stride + n), gates)).toBeLessThan(ALLOWED);
