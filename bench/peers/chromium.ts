@@ -1,13 +1,10 @@
-import { createReadStream, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
-import { createWriteStream } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
-import { pathToFileURL } from 'node:url';
-import { createBrotliDecompress } from 'node:zlib';
-import { AdapterError } from '../../src/errors.js';
+import type { Browser } from 'playwright-core';
+import { launchChromium } from '../../test/support/chromium.js';
 import type { Host, Limits, Verdict } from './contest.js';
 import type { TaskName } from './work.js';
 
@@ -26,34 +23,8 @@ export interface PeersPage {
   close(): Promise<void>;
 }
 
-/** What is used of playwright-core, which is not installed where this is type-checked. */
-interface Page {
-  goto(url: string): Promise<unknown>;
-  exposeFunction(name: string, f: (...args: never[]) => void): Promise<void>;
-  evaluate<T>(script: string): Promise<T>;
-  on(event: 'pageerror', f: (error: Error) => void): void;
-}
-interface Browser {
-  newPage(): Promise<Page>;
-  close(): Promise<void>;
-}
-interface Playwright {
-  chromium: { launch(options: object): Promise<Browser> };
-}
-interface TarFs {
-  extract(folder: string): NodeJS.WritableStream;
-}
-
-/** WebGPU on SwiftShader, the only adapter that Chromium offers without a GPU. */
-const FLAGS = [
-  '--no-sandbox',
-  '--headless=new',
-  '--enable-unsafe-webgpu',
-  '--use-webgpu-adapter=swiftshader',
-  '--enable-features=Vulkan',
-  // As in Node (see NO_TIER_UP in node.ts): optimising onnxruntime would take a core for most of the run.
-  '--js-flags=--wasm-tiering-budget=1000000000',
-];
+// As in Node (see NO_TIER_UP in node.ts): optimising onnxruntime would take a core for most of the run.
+const FLAGS = ['--js-flags=--wasm-tiering-budget=1000000000'];
 
 /** Opens the page in the Chromium of `@sparticuz/chromium`. `peers` is the folder of the peers, installed. */
 export async function openChromium(
@@ -62,21 +33,10 @@ export async function openChromium(
   say: (line: string) => void,
 ): Promise<PeersPage> {
   const require = createRequire(join(peers, 'package.json'));
-  const load = async <T>(name: string): Promise<T> => {
-    const module = (await import(pathToFileURL(require.resolve(name)).href)) as { default: T };
-    return module.default;
-  };
-  const folder = await unpack(peers, await load<TarFs>('tar-fs'));
   const server = await serve(join(dirname(require.resolve('onnxruntime-web')), '.'), await bundle(peers));
   let browser: Browser | undefined;
   try {
-    const { chromium } = await load<Playwright>('playwright-core');
-    const libraries = [folder, join(folder, 'lib'), process.env.LD_LIBRARY_PATH].filter(Boolean).join(':');
-    browser = await chromium.launch({
-      executablePath: join(folder, 'chromium'),
-      args: FLAGS,
-      env: { ...process.env, LD_LIBRARY_PATH: libraries },
-    });
+    browser = await launchChromium(FLAGS);
     const page = await browser.newPage();
     page.on('pageerror', (error) => say(`chromium: ${error.message}`));
     await page.exposeFunction('say', say);
@@ -99,32 +59,6 @@ export async function openChromium(
     server.close();
     throw error;
   }
-}
-
-/** Chromium with its libraries, beside the peers' packages: an `npm ci` there removes both. */
-async function unpack(peers: string, tar: TarFs): Promise<string> {
-  const entry = createRequire(import.meta.url).resolve('@sparticuz/chromium');
-  const archives = join(dirname(entry), '../../bin');
-  if (!existsSync(join(archives, 'chromium.br')))
-    throw new AdapterError(`@sparticuz/chromium has no chromium.br for ${process.platform} ${process.arch}`);
-  const folder = join(peers, 'node_modules/.chromium');
-  if (existsSync(folder)) return folder;
-  const partial = `${folder}.${process.pid}`;
-  mkdirSync(partial);
-  try {
-    const open = (name: string) => createReadStream(join(archives, name));
-    await pipeline(
-      open('chromium.br'),
-      createBrotliDecompress(),
-      createWriteStream(join(partial, 'chromium'), { mode: 0o700 }),
-    );
-    for (const name of ['swiftshader.tar.br', 'al2023.tar.br'])
-      await pipeline(open(name), createBrotliDecompress(), tar.extract(partial));
-    renameSync(partial, folder);
-  } finally {
-    rmSync(partial, { recursive: true, force: true });
-  }
-  return folder;
 }
 
 /** The page's script, with the peers in it. */
