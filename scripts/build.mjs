@@ -1,17 +1,22 @@
-// Bundles src/ (and bench/) into dist/, WGSL inlined as text. With --types also writes the declarations.
+// Bundles src/ and bench/ into dist/, WGSL inlined as text. With --package only what is published: no bench and no source
+// maps, and the declarations beside it, those that an entry leads to.
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { reachedFiles } from './reached-files.mjs';
+import { wgslAsText } from './wgsl.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const forPackage = process.argv.includes('--package');
 const common = {
   absWorkingDir: root,
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  loader: { '.wgsl': 'text' },
-  sourcemap: true,
+  plugins: [wgslAsText],
+  sourcemap: !forPackage,
   logLevel: 'warning',
 };
 /** Of git, or null outside of a checkout. */
@@ -37,12 +42,14 @@ await build({
     'mask/index': 'src/mask/index.ts',
     'plan/index': 'src/plan/index.ts',
     'residency/index': 'src/residency/index.ts',
+    'pool/index': 'src/pool/index.ts',
+    'tune/index': 'src/tune/index.ts',
+    'device-plan': 'src/device-plan.ts',
     kernels: 'src/kernels.ts',
     'llama/index': 'src/llama/index.ts',
     'node/index': 'src/node/index.ts',
     'node/cli': 'src/node/cli.ts',
-    'bench/main': 'bench/main.ts',
-    'bench/soak': 'bench/soak.ts',
+    ...(forPackage ? {} : { 'bench/main': 'bench/main.ts', 'bench/soak': 'bench/soak.ts' }),
   },
   outdir: 'dist',
   splitting: true,
@@ -51,6 +58,13 @@ await build({
   packages: 'external',
   define: { PAIRSLAB_SOURCE: JSON.stringify(source) },
 });
-if (process.argv.includes('--types')) {
+if (forPackage) {
   execFileSync('npx', ['tsc', '-p', 'tsconfig.types.json'], { cwd: root, stdio: 'inherit' });
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const types = Object.values(exports).flatMap((entry) => entry.types ?? []);
+  const kept = reachedFiles(types.map((file) => join(root, file)));
+  for (const entry of readdirSync(join(root, 'dist/types'), { recursive: true, withFileTypes: true })) {
+    const file = join(entry.parentPath ?? entry.path, entry.name);
+    if (entry.isFile() && !kept.has(file)) rmSync(file);
+  }
 }
