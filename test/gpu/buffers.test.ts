@@ -15,6 +15,7 @@ import {
 } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { describeAdapters } from '../support/adapters.js';
+import { sameBytes } from '../support/same-bytes.js';
 
 describeAdapters('buffers', (ctx) => {
   it('counts what is made until it is destroyed, once', () => {
@@ -66,7 +67,7 @@ describeAdapters('buffers', (ctx) => {
     const buffer = storageBuffer(device, 'large', words.byteLength);
     upload(device, buffer, 0, words);
     const back = new Uint32Array(await readBuffer(device, buffer));
-    expect(Buffer.compare(Buffer.from(back.buffer), Buffer.from(words.buffer))).toBe(0);
+    expect(sameBytes(back.buffer, words.buffer)).toBe(true);
     destroyBuffer(device, buffer);
   });
 

@@ -22,3 +22,6 @@ export class NodeFolder implements ModelFolder {
     }
   }
 }
+
+/** A text among the shipped model's files. */
+export const readModelText = (file: string): Promise<string> => readFile(join(STATESMAN, file), 'utf8');

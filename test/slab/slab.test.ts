@@ -9,7 +9,7 @@ import { Bitmask } from '../../src/mask/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
 import { Slab } from '../../src/slab/slab.js';
 import type { SlabOptions, UpdateOptions } from '../../src/slab/slab-options.js';
-import { describeAdapters } from '../support/adapters.js';
+import { describeAdapters, IN_CHROMIUM } from '../support/adapters.js';
 import { randomSource } from '../support/make-model.js';
 import { stored } from '../support/stored.js';
 import { tap, tapPass } from './tap.js';
@@ -637,7 +637,7 @@ describeAdapters('slab', (ctx) => {
     }
   });
 
-  it('takes the knobs’ defaults from the environment', async () => {
+  it.skipIf(IN_CHROMIUM)('takes the knobs’ defaults from the environment', async () => {
     vi.stubEnv('PAIRSLAB_ROWS_PER_WORKGROUP', '3');
     vi.stubEnv('PAIRSLAB_VECTOR_WIDTH', '2');
     const { device, shaders } = tap(ctx.device);

@@ -18,8 +18,11 @@ const ABSENT = {
   gpu: 'no GPU on this machine',
 };
 
-// PAIRSLAB_ADAPTER names the only one to test, and then its absence is an error.
-const only = process.env.PAIRSLAB_ADAPTER ? await chooseAdapter() : undefined;
+/** Tests run in a tab: there are no servers and files, and src/node is replaced (see vitest.config.ts). */
+export const IN_CHROMIUM = typeof process === 'undefined';
+
+// PAIRSLAB_ADAPTER names the only one to test, and then its absence is an error. A tab has one.
+const only = IN_CHROMIUM || process.env.PAIRSLAB_ADAPTER ? await chooseAdapter() : undefined;
 const present = only ? [only] : await listAdapters();
 
 /**

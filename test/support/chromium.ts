@@ -40,13 +40,19 @@ export function chromiumMissing(): string | null {
  * @throws AdapterError where the package is not installed or has no archive for this platform.
  */
 export async function launchChromium(args: readonly string[] = []): Promise<Browser> {
+  const options = await chromiumOptions();
+  return chromium.launch({ ...options, args: [...options.args, ...args] });
+}
+
+/** What playwright needs to start it: for those that start it themselves, as vitest does. */
+export async function chromiumOptions() {
   const folder = await unpackChromium();
   const libraries = [folder, join(folder, 'lib'), process.env.LD_LIBRARY_PATH].filter(Boolean).join(':');
-  return chromium.launch({
+  return {
     executablePath: join(folder, 'chromium'),
-    args: [...WEBGPU, ...args],
+    args: WEBGPU,
     env: { ...process.env, LD_LIBRARY_PATH: libraries, FONTCONFIG_FILE: join(folder, FONTS) },
-  });
+  };
 }
 
 /** The folder with Chromium and its libraries, in node_modules: an `npm ci` removes it. */

@@ -8,11 +8,11 @@ export class MemorySink implements ModelSink {
   readonly closed: string[] = [];
 
   async create(file: string): Promise<FileSink> {
-    const parts: Uint8Array[] = [];
+    const parts: Uint8Array<ArrayBuffer>[] = [];
     return {
-      write: async (bytes) => void parts.push(bytes.slice()),
+      write: async (bytes) => void parts.push(new Uint8Array(bytes)),
       close: async () => {
-        this.folder.set(file, new Uint8Array(Buffer.concat(parts)));
+        this.folder.set(file, new Uint8Array(await new Blob(parts).arrayBuffer()));
         this.closed.push(file);
       },
     };

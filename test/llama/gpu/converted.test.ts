@@ -11,6 +11,7 @@ import { Sampler } from '../../../src/llama/sample.js';
 import { LlamaSession } from '../../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
 import { describeAdapters } from '../../support/adapters.js';
+import { sameBytes } from '../../support/same-bytes.js';
 import { makeModel } from '../../support/make-model.js';
 import { MemorySink } from '../../support/memory-sink.js';
 import { NodeFolder, STATESMAN } from '../node-folder.js';
@@ -72,7 +73,7 @@ describeAdapters('a converted model', (ctx) => {
         await readBuffer(ctx.device, buffer),
         await readBuffer(ctx.device, b.get(name) as GPUBuffer),
       ];
-      expect(Buffer.compare(Buffer.from(one), Buffer.from(other)), name).toBe(0);
+      expect(sameBytes(one, other), name).toBe(true);
     }
     expect(await tokensOf(got)).toEqual(await tokensOf(want));
     want.destroy();
