@@ -49,6 +49,7 @@ const IN_CHROMIUM = [
   'test/mlp/*.test.ts',
   'test/plan/*.test.ts',
   'test/pool/device-pool.test.ts',
+  'test/readme/execute.test.ts',
   'test/slab/*.test.ts',
   'test/llama/gpu/*.test.ts',
 ];

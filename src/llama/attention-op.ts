@@ -15,7 +15,7 @@ export interface AttentionOptions {
   maxBatch: number;
   /** (tokens, position of the first). */
   step: GPUBuffer;
-  /** [maxBatch, qkvStride]: q, k and v heads of each token as the projections left them; q is turned in place, or not. */
+  /** `[maxBatch, qkvStride]`: q, k and v heads of each token as the projections left them; q is turned in place, or not. */
   qkv: GPUBuffer;
   qkvStride: number;
   /** [position, half a head] of (cos, sin). */

@@ -51,7 +51,7 @@ export class LlamaGraph {
   /** (batch, position of the first token, tokens that `encodeNextToken` made since `setTokens`). */
   readonly step: GPUBuffer;
   /**
-   * [maxBatch, xStride]: what the next matrix reads. Batched: after its norm. A single token: times the norm's weight
+   * `[maxBatch, xStride]`: what the next matrix reads. Batched: after its norm. A single token: times the norm's weight
    * only, and the matrix's kernel divides by the residual stream's root mean square.
    */
   readonly normed: GPUBuffer;

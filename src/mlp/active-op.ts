@@ -24,7 +24,7 @@ export interface ActiveOpOptions {
   xStride: number;
   norm?: FusedNorm;
   x: GPUBuffer;
-  /** [N]: gate · up of the active rows of each segment, from the segment's start. */
+  /** `[N]`: gate · up of the active rows of each segment, from the segment's start. */
   out: GPUBuffer;
   /** Default: the tuned one, else the adapter's default. */
   variant?: RowVariant;

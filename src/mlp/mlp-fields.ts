@@ -47,7 +47,7 @@ function matrix(values: Values, name: string): MatrixData {
   return values instanceof Float32Array ? { data: values, name } : { name, ...values };
 }
 
-/** [N, 4]: the biases of each row, (gate, up, 0, 0) or (up, 0, 0, 0). */
+/** `[N, 4]`: the biases of each row, (gate, up, 0, 0) or (up, 0, 0, 0). */
 function rowBiases(rows: number, { gate, gateBias, upBias }: SparseMLPWeights): Float32Array | null {
   if (gateBias && !gate) throw new OptionError('gateBias is given, but the layer has no gate.');
   const columns = gate ? [gateBias, upBias] : [upBias];

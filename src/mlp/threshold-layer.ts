@@ -54,9 +54,9 @@ export function canPredict(gate: DevicePool, pool: DevicePool): boolean {
 
 /** Buffers that layers share, since they run one after the other, and the shapes that go with them. */
 export interface LayerScratch {
-  /** [batch, gateStride]: act(gate), zero where left out. */
+  /** `[batch, gateStride]`: act(gate), zero where left out. */
   gate: GPUBuffer;
-  /** [batch, gateStride]: gate · up of the active rows. */
+  /** `[batch, gateStride]`: gate · up of the active rows. */
   a: GPUBuffer;
   partials: Scratch;
   gateStride: number;
@@ -64,7 +64,7 @@ export interface LayerScratch {
   xStride: number;
   hidden: number;
   maxBatch: number;
-  /** [batch, xStride]: the layer's input. */
+  /** `[batch, xStride]`: the layer's input. */
   x: GPUBuffer;
   /** Batch 1: the norm before it, when that is left to its first op. */
   norm?: FusedNorm;

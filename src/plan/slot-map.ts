@@ -78,7 +78,7 @@ export class SlotMap {
     return this.#mask.clone();
   }
 
-  /** [m]: the row in each slot, as a copy that is the caller's. O(m). */
+  /** `[m]`: the row in each slot, as a copy that is the caller's. O(m). */
   slots(): Uint32Array {
     return this.#rowAt.slice(0, this.#active);
   }

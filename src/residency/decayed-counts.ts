@@ -13,7 +13,7 @@ const HEAVY = 2 ** 256;
  */
 export class DecayedCounts {
   readonly decay: number;
-  /** [N]: counts, all times the same factor. */
+  /** `[N]`: counts, all times the same factor. */
   readonly counts: Float64Array;
   #weight = 1;
 

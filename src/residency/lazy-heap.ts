@@ -8,9 +8,9 @@ import type { Bitmask } from '../mask/index.js';
  * Ties go to the lowest row id.
  */
 export class LazyHeap {
-  /** [N]: each row's key, resident or not. Whoever owns it writes a higher one at will. */
+  /** `[N]`: each row's key, resident or not. Whoever owns it writes a higher one at will. */
   readonly keys: Float64Array;
-  /** [N]: the key by which the heap holds a row; at most its key. */
+  /** `[N]`: the key by which the heap holds a row; at most its key. */
   readonly #held: Float64Array;
   readonly #inside: Uint8Array;
   readonly #heap: Uint32Array;

@@ -66,7 +66,7 @@ export function churn(masks: readonly Bitmask[]): ChurnStep[] {
   });
 }
 
-/** [N]: how many of the steps use each row. What `pinned` is measured by. */
+/** `[N]`: how many of the steps use each row. What `pinned` is measured by. */
 export function useCounts(masks: readonly Bitmask[]): Float64Array {
   const counts = new Float64Array(masks[0]?.size ?? 0);
   for (const mask of masks) for (const row of mask) counts[row]++;

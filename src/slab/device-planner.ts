@@ -37,7 +37,7 @@ export interface DeviceState {
 /** What a planner has on its slab's device. */
 interface PlannerParts {
   readonly memory: BufferGroup;
-  /** [2 words]: bits of the rows held, then of those wanted last. */
+  /** `[2 words]`: bits of the rows held, then of those wanted last. */
   readonly held: GPUBuffer;
   readonly moves: Region;
   readonly counts: { readonly buffer: GPUBuffer; readonly at: number };

@@ -17,7 +17,7 @@ export interface SlabView {
   readonly rowList: GPUBuffer;
 }
 
-/** [m, hidden]: row s is column `row(s)` of the model's [hidden, N] down matrix, so this is its active part transposed. */
+/** `[m, hidden]`: row s is column `row(s)` of the model's [hidden, N] down matrix, so this is its active part transposed. */
 export interface ActiveDownView extends SlabView {
   readonly transposeOf: readonly [number, number];
 }
