@@ -2,6 +2,7 @@
  * The core: masks, plans, pools on the device, slabs, and the MLP over them. What an app may do without has entries of its
  * own: `pairslab/pool` (rows elsewhere), `pairslab/device-plan`, `pairslab/residency`, `pairslab/tune`, `pairslab/llama`.
  */
+export type { Dtype } from './dtype.js';
 export * from './errors.js';
 export { createBuffer, destroyBuffer, gpuBytes } from './gpu/buffers.js';
 export { allocate } from './gpu/allocate.js';
@@ -21,8 +22,15 @@ export {
 } from './gpu/tuning.js';
 export * from './mask/index.js';
 export * from './plan/index.js';
-export { DevicePool, type PoolOptions, type PoolSource } from './pool/device-pool.js';
-export type { FieldLayout, FieldSpec, MatrixQuantization } from './pool/fields.js';
+export { DevicePool, type Field, type PoolOptions, type PoolSource } from './pool/device-pool.js';
+export type {
+  FieldBuffer,
+  FieldData,
+  FieldLayout,
+  FieldParts,
+  FieldSpec,
+  MatrixQuantization,
+} from './pool/fields.js';
 export type { QuantizationError } from './quantize.js';
 export type { OffDevicePool, Pool, ReadOptions } from './pool/pool.js';
 export { Slab } from './slab/slab.js';

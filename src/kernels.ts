@@ -3,7 +3,9 @@
  * one for a device. A kernel's bindings, parameters and grid are described at the top of its WGSL.
  */
 export {
+  type Bound,
   compose,
+  type Dispatch,
   encodeDispatch,
   foldGrid,
   Kernel,

@@ -8,14 +8,16 @@ export {
   type ModelSink,
 } from './convert.js';
 export { type Checkpoint, openCheckpoint, requireTensors } from './checkpoint.js';
-export { type LlamaConfig, parseConfig } from './config.js';
-export { openSafetensors, type Safetensors } from './safetensors.js';
+export { type HiddenAct, type LlamaConfig, parseConfig, type RopeScaling } from './config.js';
+export { openSafetensors, type Safetensors, type TensorData, type TensorInfo } from './safetensors.js';
 export { Sampler, type SamplerOptions } from './sample.js';
 export { checkMode, GATE_MODES, type Mode, MODES } from './mode.js';
+export type { Followed } from './whole-tokens.js';
 export { LlamaSession, type SessionOptions, type StepStats } from './session.js';
 export {
   checkFits,
   estimateBytes,
+  type LayerWeights,
   mlpRows,
   type LlamaWeights,
   type LoadOptions,
@@ -24,7 +26,13 @@ export {
   type PoolHome,
 } from './weights.js';
 export type { SessionResidency } from './budgeted-layers.js';
-export { type Calibration, calibrate, parseThresholds, THRESHOLDS_FILE } from './calibrate.js';
+export {
+  type CalibrateOptions,
+  type Calibration,
+  calibrate,
+  parseThresholds,
+  THRESHOLDS_FILE,
+} from './calibrate.js';
 export { generate, type GenerateOptions, type GenerateStats, type ResidencyAverages } from './generate.js';
 export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';
 export { recordTrace, type RecordOptions, type TraceSource } from './record-trace.js';

@@ -7,7 +7,7 @@ export {
 } from './autotune.js';
 export { type TuningKey, tuningKeyOf } from '../gpu/tuning-key.js';
 export { parseTuning } from '../gpu/tuning-parse.js';
-export { defaultShapes, modelShapes, type TunedKernel, type TuneShape } from './shapes.js';
+export { defaultShapes, type ModelSizes, modelShapes, type TunedKernel, type TuneShape } from './shapes.js';
 export { browserStore, loadTuning, saveTuning, type TuningStore } from '../gpu/tuning-store.js';
 export {
   type DispatchProfile,

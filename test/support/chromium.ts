@@ -14,6 +14,9 @@ const WEBGPU = [
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan',
+  // Without it the GPU process ends as soon as a canvas gets its WebGPU context.
+  '--use-vulkan=swiftshader',
+  '--use-angle=swiftshader',
 ];
 
 /** What is used of tar-fs, which has no types. */
@@ -51,7 +54,14 @@ export async function chromiumOptions() {
   return {
     executablePath: join(folder, 'chromium'),
     args: WEBGPU,
-    env: { ...process.env, LD_LIBRARY_PATH: libraries, FONTCONFIG_FILE: join(folder, FONTS) },
+    // Of LANG=C it would make the language "en-US@posix", which Intl refuses.
+    env: {
+      ...process.env,
+      LANG: 'en_US.UTF-8',
+      LC_ALL: undefined,
+      LD_LIBRARY_PATH: libraries,
+      FONTCONFIG_FILE: join(folder, FONTS),
+    },
   };
 }
 
