@@ -1,12 +1,10 @@
 /** Masks, plans and slot maps that the device makes, over long chains of steps, against the CPU's. */
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { CapacityError, NonFiniteError, OnDeviceError, OptionError } from '../../src/errors.js';
 import { gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask, threshold, topK } from '../../src/mask/index.js';
 import { planUpdate, SlotMap } from '../../src/plan/index.js';
-import { readTrace } from '../../src/node/trace-file.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
 import { COUNT_WORDS, DevicePlanner } from '../../src/slab/device-planner.js';
 import { RowSelector, type Selection } from '../../src/slab/row-selector.js';
@@ -15,7 +13,7 @@ import { checkWords } from '../kernels/compare.js';
 import { randomIds, source } from '../kernels/make.js';
 import { describeAdapters } from '../support/adapters.js';
 
-const TRACE = fileURLToPath(new URL('../../bench/traces/statesman.trace.gz', import.meta.url));
+const TRACE = new URL('../../bench/traces/statesman.trace.gz', import.meta.url);
 /** All steps of one chain go in one submit. */
 const STEPS = 250;
 const CHAINS = 40;
@@ -197,7 +195,8 @@ describeAdapters('DevicePlanner', (ctx) => {
     'every step of a recorded trace',
     { timeout: 240_000 },
     async () => {
-      const trace = await readTrace(TRACE);
+      const { readTrace } = await import('../../src/node/trace-file.js');
+      const trace = await readTrace(decodeURIComponent(TRACE.pathname));
       const { rows, layers } = trace.info;
       expect([trace.steps, layers]).toEqual([1618, 4]);
       for (let layer = 0; layer < layers; layer++) {
