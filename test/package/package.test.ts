@@ -19,15 +19,16 @@ const entries = Object.entries(manifest.exports as Record<string, string | Recor
 /** Entries that run in a browser, and the most each may weigh, minified and gzipped, all of it and what it imports. */
 const KB = 1000;
 const LIMITS: Record<string, number> = {
-  '.': 40 * KB,
+  // To be 40: it was 39.4 before every object learnt to be rebuilt after device loss, which takes 3.7.
+  '.': 44 * KB,
   './mask': 4 * KB,
   './plan': 5 * KB,
   './residency': 11 * KB,
   './pool': 24 * KB,
   './device-plan': 10 * KB,
-  './tune': 56 * KB,
+  './tune': 64 * KB,
   './kernels': 20 * KB,
-  './llama': 80 * KB,
+  './llama': 84 * KB,
 };
 
 let packed: Tarball;
@@ -134,7 +135,7 @@ describe('size', () => {
   });
 
   it.each([
-    ['only what it uses of the core', "export { SparseMLP, topK } from 'pairslab'", 39],
+    ['only what it uses of the core', "export { SparseMLP, topK } from 'pairslab'", 42],
     ['a slab without an MLP', "export { DevicePool, Slab } from 'pairslab'", 20],
     ['a mask, by way of the core', "export { topK } from 'pairslab'", 4],
   ])('an app gets %s', async (_, source, limit) => {
