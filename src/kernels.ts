@@ -18,12 +18,10 @@ export {
   down,
   downArriving,
   gateUp,
-  gateUpActive,
   gateUpArriving,
-  gateUpPredicted,
   linear,
   sumPartials,
-  upArriving,
 } from './mlp/kernels.js';
+export { gateUpActive, gateUpPredicted, upArriving } from './mlp/threshold-kernels.js';
 export { compact, copyRows, indexSelect, maskValues } from './slab/kernels.js';
 export { maskDiff, planMoves, selectRows } from './slab/select-kernels.js';

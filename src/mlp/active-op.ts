@@ -2,7 +2,7 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, type Kernel, kernel } from '../gpu/kernel.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
-import { gateUpActive } from './kernels.js';
+import { gateUpActive } from './threshold-kernels.js';
 import { type FusedNorm, rowParams, type StoredRows } from './row-op.js';
 import { type RowVariant, rowConstants, rowVariant, unitsOf } from './variants.js';
 

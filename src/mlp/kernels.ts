@@ -1,8 +1,6 @@
 import downCode from '../../shaders/down.wgsl';
 import downArrivingCode from '../../shaders/down_arriving.wgsl';
 import gateUpCode from '../../shaders/gate_up.wgsl';
-import gateUpActiveCode from '../../shaders/gate_up_active.wgsl';
-import gateUpPredictedCode from '../../shaders/gate_up_predicted.wgsl';
 import gateUpArrivingCode from '../../shaders/gate_up_arriving.wgsl';
 import actFatrelu from '../../shaders/lib/act_fatrelu.wgsl';
 import actGeluErf from '../../shaders/lib/act_gelu_erf.wgsl';
@@ -35,8 +33,6 @@ import keepMasked from '../../shaders/lib/keep_masked.wgsl';
 import normNone from '../../shaders/lib/norm_none.wgsl';
 import normRms from '../../shaders/lib/norm_rms.wgsl';
 import octet from '../../shaders/lib/octet.wgsl';
-import predictLowRank from '../../shaders/lib/predict_low_rank.wgsl';
-import predictSigns from '../../shaders/lib/predict_signs.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putAdd from '../../shaders/lib/put_add.wgsl';
 import putGated from '../../shaders/lib/put_gated.wgsl';
@@ -87,7 +83,6 @@ import x4 from '../../shaders/lib/x_4.wgsl';
 import x8 from '../../shaders/lib/x_8.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
 import sumPartialsCode from '../../shaders/sum_partials.wgsl';
-import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
 
@@ -162,7 +157,7 @@ const activation = {
 };
 
 /** Rows of a slab that are multiplied while they are brought in: of the two kernels that do both. */
-const arriving = { arriving: rowsArriving + spansRun };
+export const arriving = { arriving: rowsArriving + spansRun };
 
 /** How a kernel reaches its rows. */
 export type RowsMode = keyof typeof rows | keyof typeof arriving;
@@ -171,8 +166,8 @@ export type DownMode = RowsMode | 'segments';
 /** Ways that a row kernel has besides, and that down has no need of: what it reads is zero where a mask says so. */
 export type MaskedMode = keyof typeof masked;
 
-const norm = { none: normNone, rms: normRms };
-const shared = {
+export const norm = { none: normNone, rms: normRms };
+export const shared = {
   params,
   team,
   quads: rowQuads,
@@ -185,7 +180,7 @@ const shared = {
 };
 
 /** SUBGROUP: lanes of a subgroup at least; WebGPU promises four. */
-const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4 };
+export const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4 };
 
 export const linear: KernelTable = {
   name: 'linear',
@@ -220,39 +215,6 @@ export const gateUpArriving: KernelTable = {
     activation,
   },
   constants: rowDefaults,
-};
-
-/** `linear` put `gated`, and the copy of its rows into the slab at once, for one token. */
-export const upArriving: KernelTable = {
-  name: 'up_arriving',
-  code: upArrivingCode,
-  slots: { params, team, quads: rowQuads, x, dtype: rowDtype, rows: arriving, norm },
-  constants: rowDefaults,
-};
-
-export const gateUpActive: KernelTable = {
-  name: 'gate_up_active',
-  code: gateUpActiveCode,
-  slots: { ...shared, rows: { dense: rows.dense }, norm },
-  constants: { ...rowDefaults, ALL: 0 },
-};
-
-/** BITS and INPUT_BITS: 1 to 4 each; WORDS: of x in one plane; VECTORS: of a row's codes. */
-export const gateUpPredicted: KernelTable = {
-  name: 'gate_up_predicted',
-  code: gateUpPredictedCode,
-  slots: {
-    params,
-    team,
-    quads: rowQuads,
-    x,
-    dtype: rowDtype,
-    tile,
-    norm,
-    activation,
-    predictor: { low_rank: predictLowRank, signs: predictSigns },
-  },
-  constants: { ...rowDefaults, BITS: 1, INPUT_BITS: 1, WORDS: 1, VECTORS: 1 },
 };
 
 const finish = {

@@ -3,7 +3,7 @@ import { encodeDispatch, foldGrid, type Kernel, kernel } from '../gpu/kernel.js'
 import { traitsOf } from '../gpu/traits.js';
 import { DevicePool } from '../pool/device-pool.js';
 import type { ActiveOpOptions } from './active-op.js';
-import { gateUpPredicted } from './kernels.js';
+import { gateUpPredicted } from './threshold-kernels.js';
 import { latentValues, planeWords, predictorCodes, type RowPredictor } from './predictor.js';
 import { RowOp, rowParams } from './row-op.js';
 import { rowConstants, rowVariant, unitsOf } from './variants.js';

@@ -6,7 +6,7 @@ import type { Field, Shard } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
-import { linear, type MaskedMode, type RowsMode, upArriving } from './kernels.js';
+import { linear, type MaskedMode, type RowsMode } from './kernels.js';
 import { forAllRows, type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
@@ -87,7 +87,7 @@ export class RowOp {
   constructor(memory: BufferGroup, options: RowOpOptions) {
     const { rows, bias, activation, norm, table = linear } = options;
     const { device } = memory;
-    const kind = table === linear || table === upArriving ? 'linear' : 'gate_up';
+    const kind = table.name.startsWith('gate_up') ? 'gate_up' : 'linear';
     this.device = device;
     this.options = options;
     const cut =

@@ -4,7 +4,7 @@ import { gateUpPredicted as twin, lowRankScores, signScores } from '../../shader
 import { rmsNorm as normTwin } from '../../shaders/rms_norm.js';
 import { f32Bits } from '../../src/gpu/buffers.js';
 import { activationStride } from '../../src/gpu/layout.js';
-import { gateUpPredicted } from '../../src/mlp/kernels.js';
+import { gateUpPredicted } from '../../src/mlp/threshold-kernels.js';
 import {
   latentValues,
   packPlanes,

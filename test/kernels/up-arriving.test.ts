@@ -1,7 +1,7 @@
 import { it } from 'vitest';
 import { upArriving as twin } from '../../shaders/up_arriving.js';
 import { activationStride } from '../../src/gpu/layout.js';
-import { upArriving } from '../../src/mlp/kernels.js';
+import { upArriving } from '../../src/mlp/threshold-kernels.js';
 import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';

@@ -20,7 +20,7 @@ const entries = Object.entries(manifest.exports as Record<string, string | Recor
 const KB = 1000;
 const LIMITS: Record<string, number> = {
   // To be 40: it was 39.4 before every object learnt to be rebuilt after device loss, which takes 3.7.
-  '.': 44 * KB,
+  '.': 43 * KB,
   './mask': 4 * KB,
   './plan': 5 * KB,
   './residency': 11 * KB,
@@ -166,8 +166,9 @@ describe('size', () => {
 describe('the parts', () => {
   it('import in Node only what package.json promises', async () => {
     const { outside } = await bundled({ entryPoints: ['node_modules/pairslab/dist/node/cli.js'] });
-    // dawn.node is imported when a device is asked for, so that the rest works without it.
-    expect(outside.filter((name) => !name.startsWith('node:'))).toEqual(Object.keys(dependencies).sort());
+    // dawn.node is imported when a device is asked for, and ml-matrix by calibrate: the rest works without them.
+    const wanted = Object.keys(dependencies).filter((name) => name !== 'ml-matrix');
+    expect(outside.filter((name) => !name.startsWith('node:'))).toEqual(wanted.sort());
   });
 
   it('share their errors, the core and Node', async () => {
