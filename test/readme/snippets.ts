@@ -4,7 +4,11 @@ import readme from '../../README.md?raw';
 import { HostPool } from '../../src/pool/host-pool.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { convertModel } from '../../src/llama/convert.js';
-import { makeModel } from '../support/make-model.js';
+import { openCheckpoint } from '../../src/llama/checkpoint.js';
+import { Sampler } from '../../src/llama/sample.js';
+import { LlamaSession } from '../../src/llama/session.js';
+import { loadWeights } from '../../src/llama/weights.js';
+import { makeModel, smallModel } from '../support/make-model.js';
 import { MemorySink } from '../support/memory-sink.js';
 
 export interface Snippet {
@@ -93,7 +97,7 @@ const LAYER =
 
 export const SNIPPETS: readonly Snippet[] = [
   {
-    has: 'navigator.gpu.requestAdapter()',
+    has: 'const adapter = await navigator.gpu.requestAdapter()',
     assumes: LAYER,
     async run({ code, device, execute }) {
       const given = layer();
@@ -180,6 +184,36 @@ declare const signal: AbortSignal, onProgress: () => void;`,
       const { residency } = await execute(code, { mask: Bitmask.fromIds(ids, 8192) }, ['residency']);
       // More than there are slots, so in pieces; the last of them is there.
       expect(residency.map.resident.has(4999)).toBe(true);
+    },
+  },
+  {
+    has: 'await recovering(mlp, recover',
+    assumes: `${LAYER}
+declare let device: GPUDevice;
+declare const hidden: number, mask: import('pairslab').Bitmask, promptIds: number[];
+declare const session: import('pairslab/llama').LlamaSession, sampler: import('pairslab/llama').Sampler;`,
+    async run({ code, device, execute }) {
+      const weights = await loadWeights(device, await openCheckpoint(smallModel()));
+      const session = new LlamaSession(device, weights);
+      const given = {
+        ...{
+          device,
+          hidden: 8,
+          gate: values(24, 9),
+          up: values(24, 10),
+          down: values(24, 11),
+          x: values(8, 12),
+        },
+        ...{ mask: Bitmask.full(3), session, sampler: new Sampler(), promptIds: [1, 2, 3] },
+        navigator: { gpu: { requestAdapter: async () => ({ requestDevice: async () => device }) } },
+      };
+      const short = code.replace('maxTokens: 200', 'maxTokens: 5');
+      const { y, tokens, mlp } = await execute(short, given, ['y', 'tokens', 'mlp']);
+      expect(y).toHaveLength(8);
+      expect(tokens).toHaveLength(5);
+      mlp.destroy();
+      session.destroy();
+      weights.destroy();
     },
   },
 ];
