@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { freemem } from 'node:os';
 import { dirname } from 'node:path';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -8,6 +9,7 @@ import { announce } from '../src/node/model.js';
 import { Console, runSuite } from './lib/context.js';
 import { toCsv } from './lib/csv.js';
 import { Kept } from './lib/kept.js';
+import { setFreeBytes } from './lib/layers.js';
 import { provenance, type Report, type Suite, writeReport, writeWhole } from './lib/report.js';
 import { deviceTimer } from '../src/tune/timer.js';
 
@@ -73,6 +75,7 @@ async function run(flags: Flags): Promise<void> {
   const timer = deviceTimer(gpu.device);
   const head = provenance({ gpu, robustness, quick, full, timer: timer.kind, suites: names });
   timer.destroy();
+  setFreeBytes(freemem);
   const terminal = new Console();
   const kept = Kept.open(head, { file: json, resume, warn: (line) => terminal.log(`note: ${line}`) });
   process.on('SIGINT', () => {

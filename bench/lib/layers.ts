@@ -1,4 +1,3 @@
-import { freemem } from 'node:os';
 import { rowBytes, type StoredDtype } from '../../src/gpu/layout.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { randomSource } from '../../src/tune/stats.js';
@@ -85,9 +84,16 @@ export function bareRowBytes(shape: Shape, dtype: StoredDtype): number {
   return (3 * shape.hidden * BITS[dtype]) / 8;
 }
 
+let freeBytes: () => number = () => Number.POSITIVE_INFINITY;
+
+/** Says where the free memory of this machine is looked up. A page cannot know, and asks for what it wants. */
+export function setFreeBytes(look: () => number): void {
+  freeBytes = look;
+}
+
 /** Why so many bytes should not be asked for now; null when they may. A quarter of what is free stays free. */
 export function memoryShortage(bytes: number): string | null {
-  const free = freemem();
+  const free = freeBytes();
   if (bytes < 0.75 * free) return null;
   const gib = (value: number): string => (value / 2 ** 30).toFixed(1);
   return `needs about ${gib(bytes)} GiB of memory; ${gib(free)} GiB are free`;

@@ -28,8 +28,8 @@ export interface SuiteOutcome {
 export type Suite = (context: BenchContext) => Promise<SuiteOutcome>;
 
 /** What a suite runs on. */
-export interface BenchContext {
-  readonly gpu: NodeDevice;
+export interface BenchContext<Gpu = NodeDevice> {
+  readonly gpu: Gpu;
   readonly robustness: boolean;
   /** Fewer steps and repeats: all default suites together in under a minute. */
   readonly quick: boolean;
@@ -45,6 +45,9 @@ export interface BenchContext {
    */
   measured<T>(key: string, run: () => Promise<T>): Promise<T>;
 }
+
+/** For suites that ask no more of where they run than a device: they run in a page too. */
+export type DeviceContext = BenchContext<Pick<NodeDevice, 'device'>>;
 
 /** Under which conditions a file's figures were measured. */
 export interface Provenance {

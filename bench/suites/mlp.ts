@@ -14,7 +14,7 @@ import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } fro
 import { Lazy } from '../lib/lazy.js';
 import { MeasuredCosts } from '../lib/measured-costs.js';
 import { MaskRing } from '../../src/tune/mask-ring.js';
-import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
+import type { DeviceContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
@@ -59,7 +59,7 @@ const nameOf = ({ shape, dtype, density, writes, reuse }: Case): string =>
  * reads besides (dense: all rows; repack and paired: the rows they copy). `readFraction` is its share of the read
  * ceiling, measured right before and after the case.
  */
-export async function mlpSuite(context: BenchContext): Promise<SuiteOutcome> {
+export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
   const timer = deviceTimer(device);
   const ceilings = new Ceilings(device, timer);
@@ -133,7 +133,7 @@ async function measure(
   { bench }: Layer,
   one: Case,
   ceilings: Ceilings,
-  context: BenchContext,
+  context: DeviceContext,
 ): Promise<Measured> {
   const m = activeOf(one);
   const change = one.density === 100 ? 0 : Math.max(1, Math.round(one.writes * m));
@@ -244,7 +244,7 @@ function groupsOf(cases: readonly Case[]): Case[][] {
   return [...groups.values()];
 }
 
-function casesFor({ full, quick }: BenchContext): Case[] {
+function casesFor({ full, quick }: DeviceContext): Case[] {
   const wanted: Case[] = [];
   const add = (
     shape: Shape,

@@ -8,7 +8,7 @@ import { Ceilings } from '../../src/tune/ceilings.js';
 import { weights } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { maskChain } from '../lib/masks.js';
-import type { BenchContext, Result, SuiteOutcome } from '../lib/report.js';
+import type { DeviceContext, Result, SuiteOutcome } from '../lib/report.js';
 import { measureManyUpdates } from '../lib/update-many.js';
 import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
@@ -114,7 +114,7 @@ interface Measured {
 }
 
 /** The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies. */
-export async function updateSuite(context: BenchContext): Promise<SuiteOutcome> {
+export async function updateSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
   const steps = context.quick ? 20 : 50;
   const timer = deviceTimer(device);
@@ -159,7 +159,7 @@ async function measure(
   steps: number,
   timer: DeviceTimer,
   ceilings: Ceilings,
-  context: BenchContext,
+  context: DeviceContext,
 ): Promise<Measured> {
   const repeats = context.quick ? 3 : context.full ? 15 : 7;
   const onDevice = noTimes();
@@ -188,7 +188,7 @@ function report(
   steps: number,
   { onDevice, wall, before, after, rowBytes }: Measured,
   { results, summary }: SuiteOutcome,
-  context: BenchContext,
+  context: DeviceContext,
 ): void {
   const ceiling = (before.median + after.median) / 2;
   const bytes = 2 * (k / 2) * rowBytes;

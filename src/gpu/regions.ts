@@ -37,6 +37,11 @@ export class Regions {
     }
   }
 
+  /** The first region: the only one, where there is one. */
+  get first(): Region {
+    return this.regions[0];
+  }
+
   /** @throws OptionError when every region was written since the last `submitted()`. */
   check(): void {
     if (this.pending === this.regions.length) {

@@ -18,6 +18,8 @@ export interface GenerateOptions {
   /** Called with each token as it comes. */
   onToken?: (id: number) => void;
   onPrefill?: (done: number, total: number) => void;
+  /** Called after each run of decode steps, when its tokens have been given out; the next run waits for what it returns. */
+  onRun?: (run: DecodeRun) => void | Promise<void>;
   /** Under a budget: rows that have arrived, of those that are being read from a file or a server. */
   onRows?: (done: number, total: number) => void;
   /** Stops after the current run of tokens; reads of rows are ended at once. */
@@ -34,6 +36,13 @@ export interface PrefetchRates {
   usedShare: number;
   /** Share of the rows used and not resident that had been guessed. */
   foundShare: number;
+}
+
+/** Tokens that were decoded together. The first token of all comes of the prefill, and is in no run. */
+export interface DecodeRun {
+  readonly tokens: readonly number[];
+  /** What the step of each of them did. */
+  readonly steps: readonly StepStats[];
 }
 
 /** Per token, all layers together. */
@@ -87,7 +96,7 @@ export async function generate(
   session: LlamaSession,
   options: GenerateOptions,
 ): Promise<{ tokens: number[]; stats: GenerateStats }> {
-  const { promptIds, maxTokens, sampler, onToken, signal, recover } = options;
+  const { promptIds, maxTokens, sampler, onToken, onRun, signal, recover } = options;
   const { config, context } = session.weights;
   const stopIds = options.stopIds ?? config.eosTokenIds;
   if (!Number.isInteger(maxTokens) || maxTokens < 1) {
@@ -110,7 +119,8 @@ export async function generate(
     const logits = await lasting(() => session.prefill(promptIds, options.onPrefill));
     prefilled = performance.now();
     prompt = promptIds.length;
-    let made = [sampler.pick(logits)];
+    let made: readonly number[] = [sampler.pick(logits)];
+    let run: DecodeRun | null = null;
     firstAt = performance.now();
     for (;;) {
       for (const id of made) {
@@ -119,12 +129,13 @@ export async function generate(
         tokens.push(id);
         onToken?.(id);
       }
+      if (run) await onRun?.(run);
       if (stoppedBy === 'end' || tokens.length === maxTokens) break;
       if (signal?.aborted) stoppedBy = 'abort';
       else if (session.position === context) stoppedBy = 'context';
       if (stoppedBy !== 'length') break;
       const most = Math.min(maxTokens - tokens.length, context - session.position);
-      const run = await lasting(() => decode(tokens[tokens.length - 1], most));
+      run = await lasting(() => decode(tokens[tokens.length - 1], most));
       made = run.tokens;
       steps.push(...run.steps);
       fed += made.length;

@@ -33,7 +33,13 @@ export {
   parseThresholds,
   THRESHOLDS_FILE,
 } from './calibrate.js';
-export { generate, type GenerateOptions, type GenerateStats, type ResidencyAverages } from './generate.js';
+export {
+  type DecodeRun,
+  generate,
+  type GenerateOptions,
+  type GenerateStats,
+  type ResidencyAverages,
+} from './generate.js';
 export { type Perplexity, perplexity, type PerplexityOptions } from './perplexity.js';
 export { recordTrace, type RecordOptions, type TraceSource } from './record-trace.js';
 export {

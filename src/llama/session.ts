@@ -45,9 +45,10 @@ export class LlamaSession {
   onMask: ((layer: number, mask: Bitmask) => void) | null = null;
   /** Under a budget: what ends reads of rows that are not in memory, and who is told of them. */
   reading: ReadOptions = {};
-  private readonly slabs: Slab[] = [];
+  /** Of repack and paired, one a layer. */
+  readonly slabs: Slab[] = [];
   /** Where the weights are under a budget: all that concerns up and down. */
-  private readonly budgeted?: BudgetedLayers;
+  readonly budgeted?: BudgetedLayers;
   /** Of modes that choose rows by other things than a threshold. */
   private readonly choice?: RowChoice;
   private readonly chunk: number;

@@ -1,4 +1,5 @@
 import { AdapterError } from '../errors.js';
+import { COMPUTE_LIMITS } from '../gpu/device-needs.js';
 import { setTuning } from '../gpu/tuning.js';
 import { setWaiter } from '../gpu/wait.js';
 import { USED_FEATURES } from '../gpu/tuning-key.js';
@@ -8,23 +9,6 @@ import { QUIET_MS, quietWait } from './quiet-wait.js';
 import { diskStore } from './tuning-store.js';
 
 export { USED_FEATURES };
-
-/** The limits that matter to compute; a device is asked for as much of each as its adapter has. */
-const LIMITS = [
-  'maxBufferSize',
-  'maxStorageBufferBindingSize',
-  'maxUniformBufferBindingSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxUniformBuffersPerShaderStage',
-  'maxBindGroups',
-  'maxBindingsPerBindGroup',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupSizeX',
-  'maxComputeWorkgroupSizeY',
-  'maxComputeWorkgroupSizeZ',
-  'maxComputeWorkgroupsPerDimension',
-];
 
 export interface DeviceOptions {
   /** See `chooseAdapter`. */
@@ -84,7 +68,7 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<NodeDe
     label: 'pairslab',
     requiredFeatures: requiredFeatures as GPUFeatureName[],
     requiredLimits: Object.fromEntries(
-      LIMITS.filter((limit) => limit in entry.limits).map((limit) => [limit, entry.limits[limit]]),
+      COMPUTE_LIMITS.filter((limit) => limit in entry.limits).map((limit) => [limit, entry.limits[limit]]),
     ),
   });
   setWaiter(device, (promise) => quietWait(promise, sleepMs));

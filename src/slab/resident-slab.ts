@@ -48,6 +48,7 @@ export interface StepPiece {
 interface ResidentParts {
   readonly memory: BufferGroup;
   readonly buffers: ReadonlyMap<string, GPUBuffer>;
+  readonly rowList: GPUBuffer;
   readonly copier: StagedCopier;
   readonly lists: Regions;
   destroy(): void;
@@ -99,9 +100,19 @@ export class ResidentSlab {
     return this.parts.buffers;
   }
 
+  /** Slot → row id on the device: [_, 0, 0, 0, ids …], 0 where nothing was written yet. Another after `rebuild`. */
+  get rowList(): GPUBuffer {
+    return this.parts.rowList;
+  }
+
   /** GPU bytes of slots, lists and moves; the ring is counted by itself. */
   get bytes(): number {
     return this.parts.memory.bytes;
+  }
+
+  /** Where each step's last piece leaves its list on the device: [m, 0, 0, 0, (slot, row id) …] of the rows that it used. */
+  get lastList(): Region {
+    return this.parts.lists.first;
   }
 
   /** The rows that are resident, as a copy. */
@@ -232,12 +243,12 @@ export class ResidentSlab {
       const buffers = new Map<string, GPUBuffer>();
       for (const { name, rowBytes } of fields.values())
         buffers.set(name, memory.storage(`${label} ${name}`, capacity * rowBytes));
-      const slotIds = memory.storage(`${label} rows`, 16 + 4 * capacity);
+      const rowList = memory.storage(`${label} rows`, 16 + 4 * capacity);
       // Every piece but the last is submitted before the next, so none ever shares a submit with another of this slab.
       const once = { ...options, pendingUpdates: 1 };
-      const copier = new StagedCopier(pool, fields, buffers, slotIds, capacity, memory, ring, once);
+      const copier = new StagedCopier(pool, fields, buffers, rowList, capacity, memory, ring, once);
       const lists = new Regions(memory, `${label} list`, words.length, 1);
-      return { memory, buffers, copier, lists, destroy: () => memory.destroy() };
+      return { memory, buffers, rowList, copier, lists, destroy: () => memory.destroy() };
     } catch (error) {
       memory.destroy();
       throw error;

@@ -1,0 +1,61 @@
+/** Where the cells of all layers lie on the floor, in cells: x to the right, z to the viewer, the middle at 0. */
+export interface Layout {
+  readonly layers: number;
+  /** Cells in a row of a plate, and rows of it. */
+  readonly columns: number;
+  readonly rows: number;
+  /** Plates in a row. */
+  readonly across: number;
+  readonly down: number;
+  /** Slots that are shown of each layer: the rest were never used. */
+  readonly slots: number;
+}
+
+/** Cells between two plates. */
+const GAP = 4;
+
+/**
+ * A plate a layer, so that all together have about the aspect (width over depth) of the picture. `used`: the most slots that
+ * any layer used; plates get wider when it passes a power of two, and only longer in between.
+ */
+export function arrange(layers: number, capacity: number, used: number, aspect: number): Layout {
+  const shown = Math.min(capacity, Math.max(used, 64));
+  const columns = 2 ** Math.ceil(Math.log2(shown) / 2 + 0.5);
+  const rows = Math.max(1, Math.ceil(shown / columns));
+  const slots = Math.min(capacity, rows * columns);
+  let best = 1;
+  let bestOff = Number.POSITIVE_INFINITY;
+  for (let across = 1; across <= layers; across++) {
+    const down = Math.ceil(layers / across);
+    const off = Math.abs(Math.log((across * (columns + GAP)) / (down * (rows + GAP)) / aspect));
+    if (off < bestOff) [best, bestOff] = [across, off];
+  }
+  return { layers, columns, rows, across: best, down: Math.ceil(layers / best), slots };
+}
+
+/** Width and depth of all plates. */
+export function extent({ across, down, columns, rows }: Layout): [number, number] {
+  return [across * (columns + GAP) - GAP, down * (rows + GAP) - GAP];
+}
+
+/** The middle of a layer's first cell. */
+export function origin(layout: Layout, layer: number): [number, number] {
+  const [width, depth] = extent(layout);
+  const { across, columns, rows } = layout;
+  const x = (layer % across) * (columns + GAP) - width / 2 + 0.5;
+  const z = Math.floor(layer / across) * (rows + GAP) - depth / 2 + 0.5;
+  return [x, z];
+}
+
+/** The cell at a point of the floor, or null beside all. */
+export function cellAt(layout: Layout, x: number, z: number): { layer: number; slot: number } | null {
+  for (let layer = 0; layer < layout.layers; layer++) {
+    const [left, top] = origin(layout, layer);
+    const column = Math.round(x - left);
+    const row = Math.round(z - top);
+    if (column < 0 || column >= layout.columns || row < 0 || row >= layout.rows) continue;
+    const slot = row * layout.columns + column;
+    return slot < layout.slots ? { layer, slot } : null;
+  }
+  return null;
+}

@@ -1,0 +1,61 @@
+import { fileURLToPath } from 'node:url';
+import { mkdirSync } from 'node:fs';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { build, preview, type PreviewServer } from 'vite';
+import { launchChromium } from './chromium.js';
+
+const configFile = fileURLToPath(new URL('../../demo/vite.config.ts', import.meta.url));
+const screenshots = fileURLToPath(new URL('../demo/screenshots/', import.meta.url));
+
+/** The demo, built and served as `npm run demo` does, and a Chromium to open it in. */
+export class DemoSite {
+  readonly url: string;
+  private readonly server: PreviewServer;
+  private readonly browser: Browser;
+
+  private constructor(server: PreviewServer, browser: Browser) {
+    this.server = server;
+    this.browser = browser;
+    this.url = server.resolvedUrls?.local[0] ?? '';
+  }
+
+  static async start(): Promise<DemoSite> {
+    await build({ configFile, logLevel: 'warn' });
+    const server = await preview({ configFile, logLevel: 'warn', preview: { port: 0, host: '127.0.0.1' } });
+    try {
+      return new DemoSite(server, await launchChromium());
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+  }
+
+  /** A page of the site, with what its console said that it should not. */
+  async open(
+    path = '',
+    options: BrowserContextOptions = {},
+    prepare?: (page: Page) => Promise<void>,
+  ): Promise<{ page: Page; complaints: string[] }> {
+    const context = await this.browser.newContext(options);
+    const page = await context.newPage();
+    const complaints: string[] = [];
+    page.on('pageerror', (error) => complaints.push(`${error.name}: ${error.message}`));
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+    });
+    await prepare?.(page);
+    await page.goto(this.url + path);
+    return { page, complaints };
+  }
+
+  async close(): Promise<void> {
+    await this.browser.close();
+    await this.server.close();
+  }
+}
+
+/** Written to a folder that git ignores. */
+export async function screenshot(page: Page, name: string): Promise<void> {
+  mkdirSync(screenshots, { recursive: true });
+  await page.screenshot({ path: `${screenshots}${name}.png`, fullPage: true });
+}
