@@ -96,7 +96,7 @@ export function folderOfFiles(files: readonly { path: string; file: File }[]): M
   }
   const [folder] = folders;
   const beside = files.filter(({ path }) => parentOf(path) === folder);
-  const name = nameOf(folder.replace(/\/$/, '')) || 'dropped files';
+  const name = nameOf(folder.replace(/\/$/, '')) || 'your files';
   return new FileFolder(name, new Map(beside.map(({ path, file }) => [nameOf(path), file])));
 }
 

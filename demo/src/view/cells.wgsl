@@ -41,7 +41,7 @@ fn vertex(@builtin(vertex_index) v: u32, @builtin(instance_index) instance: u32)
   var colour = mix(scene.fresh.rgb, scene.old.rgb, clamp(log2(1.0 + age) / 6.0, 0.0, 1.0));
   colour = select(scene.evicted.rgb, colour, used);
   colour = mix(select(scene.empty.rgb, colour, seen), scene.flash.rgb, flash);
-  var height = select(0.06, select(0.16, 0.5, used), seen) + 1.6 * flash * scene.motion;
+  var height = select(0.06, select(0.16, 0.5, used), seen) + 1.1 * flash * scene.motion;
   if (layer == scene.chosen_layer && slot == scene.chosen_slot) {
     colour = scene.chosen.rgb;
     height += 0.6;

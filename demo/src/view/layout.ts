@@ -16,21 +16,30 @@ const GAP = 4;
 
 /**
  * A plate a layer, so that all together have about the aspect (width over depth) of the picture. `used`: the most slots that
- * any layer used; plates get wider when it passes a power of two, and only longer in between.
+ * any layer used; plates change their shape when it passes a power of two, and only grow longer in between.
  */
 export function arrange(layers: number, capacity: number, used: number, aspect: number): Layout {
   const shown = Math.min(capacity, Math.max(used, 64));
-  const columns = 2 ** Math.ceil(Math.log2(shown) / 2 + 0.5);
-  const rows = Math.max(1, Math.ceil(shown / columns));
-  const slots = Math.min(capacity, rows * columns);
-  let best = 1;
-  let bestOff = Number.POSITIVE_INFINITY;
-  for (let across = 1; across <= layers; across++) {
-    const down = Math.ceil(layers / across);
-    const off = Math.abs(Math.log((across * (columns + GAP)) / (down * (rows + GAP)) / aspect));
-    if (off < bestOff) [best, bestOff] = [across, off];
+  const most = 2 ** Math.ceil(Math.log2(shown));
+  let [columns, across] = [1, 1];
+  let least = Number.POSITIVE_INFINITY;
+  for (let wide = 4; wide <= Math.max(4, most); wide *= 2) {
+    for (let side = 1; side <= layers; side++) {
+      const width = side * (wide + GAP) - GAP;
+      const depth = Math.ceil(layers / side) * (most / wide + GAP) - GAP;
+      const off = Math.abs(Math.log(width / depth / aspect));
+      if (off < least) [columns, across, least] = [wide, side, off];
+    }
   }
-  return { layers, columns, rows, across: best, down: Math.ceil(layers / best), slots };
+  const rows = Math.ceil(shown / columns);
+  return {
+    layers,
+    columns,
+    rows,
+    across,
+    down: Math.ceil(layers / across),
+    slots: Math.min(capacity, rows * columns),
+  };
 }
 
 /** Width and depth of all plates. */

@@ -14,6 +14,10 @@ export interface SlabViewParts {
   none: HTMLElement;
 }
 
+/** While text is made, the picture is coarser where drawing takes longer than this, ms, down to this share of its lines. */
+const SLOW_MS = 25;
+const COARSEST = 0.5;
+
 /** How long flashes are seen, seconds. */
 const FADE_S = 1.6;
 const STEP = 0.12;
@@ -38,6 +42,9 @@ export class SlabView {
   private frame = 0;
   private drawing = false;
   private flashUntil = 0;
+  private detail = 1;
+  /** What the last picture took, ms. */
+  lastMs = 0;
   private chosen: { layer: number; slot: number } | null = null;
   private reading = false;
   private readonly stillness = matchMedia('(prefers-reduced-motion: reduce)');
@@ -102,7 +109,10 @@ export class SlabView {
     const started = performance.now();
     this.drawNow(started / 1000);
     await this.device.queue.onSubmittedWorkDone();
-    return performance.now() - started;
+    const ms = performance.now() - started;
+    if (this.busy && ms > SLOW_MS) this.detail = Math.max(COARSEST, this.detail * 0.8);
+    this.lastMs = ms;
+    return ms;
   }
 
   destroy(): void {
@@ -126,7 +136,7 @@ export class SlabView {
 
   private drawNow(time: number): void {
     const { canvas } = this.parts;
-    const scale = Math.min(2, devicePixelRatio);
+    const scale = Math.min(2, devicePixelRatio) * (this.busy ? this.detail : 1);
     const width = Math.max(1, Math.round(canvas.clientWidth * scale));
     const height = Math.max(1, Math.round(canvas.clientHeight * scale));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -149,7 +159,7 @@ export class SlabView {
     this.placeNames();
   }
 
-  /** The layers' names, at the first corner of each plate. */
+  /** The layers' names, before each plate: nothing stands up there. */
   private placeNames(): void {
     const { names, canvas } = this.parts;
     const count = this.slabs && this.on ? this.layout.layers : 0;
@@ -161,11 +171,10 @@ export class SlabView {
     }
     for (const [l, name] of [...names.children].entries()) {
       const [x, z] = origin(this.layout, l);
-      const [px, py] = this.camera.project(x - 0.5, z - 1.2);
+      const [px, py] = this.camera.project(x - 0.5, z + this.layout.rows);
       const left = ((px + 1) / 2) * canvas.clientWidth;
       const top = ((1 - py) / 2) * canvas.clientHeight;
-      (name as HTMLElement).style.transform =
-        `translate(${left.toFixed(1)}px, ${top.toFixed(1)}px) translateY(-100%)`;
+      (name as HTMLElement).style.transform = `translate(${left.toFixed(1)}px, ${top.toFixed(1)}px)`;
     }
   }
 
