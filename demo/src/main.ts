@@ -178,8 +178,7 @@ const SHARES = { view: 0.03, charts: 0.01 };
 
 /** Between two runs of tokens: their figures, and a picture and the charts where the time for them was earned. */
 function painter(): (run: DecodeRun) => Promise<void> {
-  // The picture that was drawn last says what the next will cost; twice, since it may have been smaller.
-  const picture = new Governor(SHARES.view, 2 * (view?.lastMs ?? 25));
+  const picture = new Governor(SHARES.view, view?.expectedMs);
   const drawing = new Governor(SHARES.charts, 15);
   const cost = element('view-cost');
   let ended = performance.now();

@@ -27,7 +27,9 @@ export function arrange(layers: number, capacity: number, used: number, aspect: 
     for (let side = 1; side <= layers; side++) {
       const width = side * (wide + GAP) - GAP;
       const depth = Math.ceil(layers / side) * (most / wide + GAP) - GAP;
-      const off = Math.abs(Math.log(width / depth / aspect));
+      // A plate missing in the last row is worth a little of the picture.
+      const gaps = Math.ceil(layers / side) * side - layers;
+      const off = Math.abs(Math.log(width / depth / aspect)) + gaps / layers;
       if (off < least) [columns, across, least] = [wide, side, off];
     }
   }

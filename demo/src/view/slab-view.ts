@@ -43,8 +43,7 @@ export class SlabView {
   private drawing = false;
   private flashUntil = 0;
   private detail = 1;
-  /** What the last picture took, ms. */
-  lastMs = 0;
+  private lastMs = SLOW_MS;
   private chosen: { layer: number; slot: number } | null = null;
   private reading = false;
   private readonly stillness = matchMedia('(prefers-reduced-motion: reduce)');
@@ -110,9 +109,16 @@ export class SlabView {
     this.drawNow(started / 1000);
     await this.device.queue.onSubmittedWorkDone();
     const ms = performance.now() - started;
-    if (this.busy && ms > SLOW_MS) this.detail = Math.max(COARSEST, this.detail * 0.8);
+    // What is left of the time that it took at full detail, were it proportional to the area.
+    const fit = Math.sqrt(SLOW_MS / ms);
+    this.detail = Math.min(1, Math.max(COARSEST, this.busy ? Math.min(this.detail, this.detail * fit) : fit));
     this.lastMs = ms;
     return ms;
+  }
+
+  /** About what the first picture takes that is drawn while text is made, ms. */
+  get expectedMs(): number {
+    return this.lastMs * this.detail ** 2;
   }
 
   destroy(): void {
