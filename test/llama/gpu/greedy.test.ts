@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { NonFiniteError, OptionError, RowError, ShapeError } from '../../../src/errors.js';
 import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
-import { generate } from '../../../src/llama/generate.js';
+import { type DecodeRun, generate } from '../../../src/llama/generate.js';
 import { MOST_TOKENS } from '../../../src/llama/graph.js';
 import { Sampler } from '../../../src/llama/sample.js';
 import { LlamaSession, type StepStats } from '../../../src/llama/session.js';
@@ -116,8 +116,20 @@ describeAdapters('greedy', (ctx) => {
       expect(stopped.stats.stoppedBy).toBe('end');
       expect(session.position).toBe(PROMPT.length + stop);
       session.reset();
-      const whole = await generate(session, { ...options, maxTokens: 30, stopIds: [] });
+      const runs: number[] = [];
+      const given: number[] = [];
+      const onRun = async ({ tokens, steps }: DecodeRun) => {
+        expect(steps.length).toBe(tokens.length);
+        runs.push(...tokens);
+        // When a run is told of, its tokens have been given out, and none after it.
+        given.push(seen.length - stopped.tokens.length);
+        await Promise.resolve();
+        expect(seen.length - stopped.tokens.length).toBe(1 + runs.length);
+      };
+      const whole = await generate(session, { ...options, maxTokens: 30, stopIds: [], onRun });
       expect(whole.tokens).toEqual(want.slice(0, 30));
+      expect(runs).toEqual(want.slice(1, 30));
+      expect(given.at(-1)).toBe(30);
       expect(session.position).toBe(PROMPT.length + 29);
       session.reset();
       const full = await generate(session, { ...options, maxTokens: 1000, stopIds: [] });
