@@ -198,7 +198,8 @@ function painter(): (run: DecodeRun) => Promise<void> {
     const now = performance.now();
     // A new session's first kernels were compiled in this run, and its prompt was prefilled: that is not decoding.
     if (of === session) {
-      picture.decoded(now - ended, made.length, drew);
+      // What is not seen earns nothing for when it is.
+      if (view?.wanted) picture.decoded(now - ended, made.length, drew);
       drawing.decoded(now - ended, made.length, false);
     }
     of = session;

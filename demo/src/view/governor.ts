@@ -53,7 +53,7 @@ export class Governor {
     this.credit += this.share * (ms - late) - late;
     this.spent += late;
     this.decoding += ms - late;
-    // Saved up for two frames at most, so that a pause is not followed by a burst.
-    this.credit = Math.min(this.credit, 2 * this.cost);
+    // Saved up for one frame at most, so that a pause is not followed by a burst.
+    this.credit = Math.min(this.credit, this.cost);
   }
 }

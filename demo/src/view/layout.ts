@@ -29,7 +29,9 @@ export function arrange(layers: number, capacity: number, used: number, aspect: 
       const depth = Math.ceil(layers / side) * (most / wide + GAP) - GAP;
       // A plate missing in the last row is worth a little of the picture.
       const gaps = Math.ceil(layers / side) * side - layers;
-      const off = Math.abs(Math.log(width / depth / aspect)) + gaps / layers;
+      // As is a strip in place of a square.
+      const strip = Math.abs(Math.log((wide * wide) / most)) / 4;
+      const off = Math.abs(Math.log(width / depth / aspect)) + gaps / layers + strip;
       if (off < least) [columns, across, least] = [wide, side, off];
     }
   }
