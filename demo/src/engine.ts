@@ -10,7 +10,8 @@ import {
   openCheckpoint,
   Sampler,
 } from '../../src/llama/index.js';
-import { type ModelFolder, parseBudget } from '../../src/index.js';
+import type { ModelFolder } from '../../src/pool/index.js';
+import { parseBudget } from '../../src/residency/index.js';
 // Of the command line's, but it asks nothing of Node.
 import { openTokenizer, type TextCodec, TextStream } from '../../src/node/text.js';
 import { needsSession, needsWeights, type Settings } from './settings.js';

@@ -1,4 +1,4 @@
-import type { ModelFolder } from '../../src/index.js';
+import type { ModelFolder } from '../../src/pool/index.js';
 import type { DecodeRun, LlamaSession } from '../../src/llama/index.js';
 import { Charts } from './charts.js';
 import { Controls } from './controls.js';

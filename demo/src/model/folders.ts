@@ -1,10 +1,5 @@
-import {
-  BlobSource,
-  type ByteSource,
-  type ModelFolder,
-  ModelFormatError,
-  OptionError,
-} from '../../../src/index.js';
+import { ModelFormatError, OptionError } from '../../../src/index.js';
+import { BlobSource, type ByteSource, type ModelFolder } from '../../../src/pool/index.js';
 import { AnyServer } from './whole-files.js';
 
 /** What is kept of a model in memory, so that another dtype or budget needs no download; larger ones are read again. */

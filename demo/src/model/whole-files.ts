@@ -1,4 +1,5 @@
-import { BlobSource, type ByteSource, HttpFolder, type ModelFolder, PoolError } from '../../../src/index.js';
+import { PoolError } from '../../../src/index.js';
+import { BlobSource, type ByteSource, HttpFolder, type ModelFolder } from '../../../src/pool/index.js';
 
 /** A file of more bytes is not taken whole: its server must know ranges. */
 const MOST_BYTES = 1 << 30;
