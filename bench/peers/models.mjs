@@ -18,13 +18,14 @@ function tensor({ name, data, dims }) {
   return { name, dims, dataType, rawData };
 }
 
-/** @param {[string, number[], number?]} port */
+/** A dimension is a number, or a name where it is free. @param {[string, (number | string)[], number?]} port */
 function port([name, dims, elemType = FLOAT]) {
-  return { name, type: { tensorType: { elemType, shape: { dim: dims.map((dimValue) => ({ dimValue })) } } } };
+  const dim = dims.map((size) => (typeof size === 'string' ? { dimParam: size } : { dimValue: size }));
+  return { name, type: { tensorType: { elemType, shape: { dim } } } };
 }
 
 /** An operator with whole-number attributes. */
-function node(opType, input, output, attributes = {}, domain = '') {
+export function node(opType, input, output, attributes = {}, domain = '') {
   const attribute = Object.entries(attributes).map(([name, i]) => ({
     name,
     i,
@@ -34,7 +35,7 @@ function node(opType, input, output, attributes = {}, domain = '') {
 }
 
 /** @returns {Uint8Array} */
-function model(input, output, constants, nodes) {
+export function model(input, output, constants, nodes) {
   const graph = {
     name: 'peer',
     input: input.map(port),

@@ -15,7 +15,8 @@ export type { DeviceStep } from '../mlp/device-forward.js';
 export type { OrtBufferOptions, OrtModule, OrtTensor } from './module.js';
 
 /**
- * The device that ORT's sessions run on. There is none before the first session with the `webgpu` provider was created.
+ * The device that ORT's sessions run on. There is none before the first session with the `webgpu` provider was created,
+ * and ORT destroys it with the last one that is released, whoever else uses it: keep one as long as anything of pairslab.
  * ORT has submitted all of a `session.run` by the time its promise resolves, so that what pairslab submits afterwards
  * comes after it.
  * @throws AdapterError when ORT has no device.

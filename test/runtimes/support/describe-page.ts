@@ -1,0 +1,140 @@
+import { createReadStream, existsSync, statSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename, join } from 'node:path';
+import { build } from 'esbuild';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { launchChromium } from '../../support/chromium.js';
+import { RUNTIMES, runtimesMissing } from './install.js';
+
+/** The repository. */
+export const ROOT = join(RUNTIMES, '../..');
+
+/** A page of test/runtimes/pages in a headless Chromium. */
+export interface TestPage {
+  /** Where the page and what `route` serves come from. */
+  readonly origin: string;
+  /** Calls a function that the page's script exports; arguments and result travel as JSON. */
+  call<T>(name: string, ...args: unknown[]): Promise<T>;
+}
+
+export interface PageOptions {
+  /** Files of test/runtimes/pages that are bundled by themselves, as workers are. */
+  scripts?: readonly string[];
+  /** Answers what the page itself does not have. @returns whether it did. */
+  route?(request: IncomingMessage, response: ServerResponse): boolean;
+}
+
+/** As peers.ts of the bench has it: optimising onnxruntime would take a core for most of the run. */
+const FLAGS = ['--js-flags=--wasm-tiering-budget=1000000000'];
+
+/**
+ * Declares a suite that runs in Chromium beside other runtimes; where one of them cannot be had it shows as a skipped
+ * test with the reason. Anything that the page prints as an error, GPU errors among it, fails the test it came in.
+ */
+export function describePage(
+  name: string,
+  file: string,
+  body: (page: TestPage) => void,
+  options: PageOptions = {},
+): void {
+  describe(`${name} [chromium]`, async () => {
+    const missing = await runtimesMissing();
+    if (missing) {
+      test.skip(`skipped: ${missing}`, () => {});
+      return;
+    }
+    const errors: string[] = [];
+    let server: Server | undefined;
+    let browser: Browser | undefined;
+    let page: Page | undefined;
+    let origin = '';
+    beforeAll(async () => {
+      const files = await bundle([file, ...(options.scripts ?? [])]);
+      server = await serve(basename(file).replace(/\.ts$/, '.js'), files, options.route);
+      origin = `http://localhost:${(server.address() as AddressInfo).port}`;
+      browser = await launchChromium(FLAGS);
+      page = await browser.newPage();
+      page.on('pageerror', (error) => errors.push(error.message));
+      page.on('console', (message) => void (message.type() === 'error' && errors.push(message.text())));
+      await page.goto(`${origin}/`);
+      await page.waitForFunction('globalThis.tests !== undefined');
+    });
+    afterAll(async () => {
+      await browser?.close();
+      server?.closeAllConnections();
+      server?.close();
+    });
+    body({
+      get origin() {
+        return origin;
+      },
+      async call(what, ...args) {
+        try {
+          return await (page as Page).evaluate(`tests[${JSON.stringify(what)}](...${JSON.stringify(args)})`);
+        } finally {
+          expect(errors.splice(0), 'what the page prints as errors').toEqual([]);
+        }
+      },
+    });
+  });
+}
+
+async function bundle(files: readonly string[]): Promise<Map<string, Uint8Array>> {
+  const { outputFiles } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: files.map((file) => `test/runtimes/pages/${file}`),
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    loader: { '.wgsl': 'text' },
+    outdir: 'unused',
+    logLevel: 'error',
+    // Examples lie where no package is installed, and import pairslab by its name.
+    nodePaths: [join(RUNTIMES, 'node_modules')],
+    alias: { pairslab: join(ROOT, 'src') },
+  });
+  return new Map(outputFiles.map(({ path, contents }) => [basename(path), contents]));
+}
+
+/** Isolated from other origins, so that onnxruntime may share memory. */
+const HEADERS = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
+
+async function serve(
+  main: string,
+  scripts: ReadonlyMap<string, Uint8Array>,
+  route?: PageOptions['route'],
+): Promise<Server> {
+  const html = `<!doctype html><link rel="icon" href="data:,"><script type="module">
+    import * as tests from '/${main}';
+    globalThis.tests = tests;
+  </script>`;
+  const onnxruntime = join(RUNTIMES, 'node_modules/onnxruntime-web/dist');
+  const server = createServer((request, response) => {
+    if (route?.(request, response)) return;
+    const name = (request.url ?? '/').slice(1);
+    const script = scripts.get(name);
+    const [, library] = /^onnxruntime\/([\w.-]+\.(?:mjs|wasm))$/.exec(name) ?? [];
+    const file = library && join(onnxruntime, library);
+    if (name === '') send(response, 'text/html', html);
+    else if (script) send(response, 'text/javascript', script);
+    else if (file && existsSync(file)) {
+      const type = file.endsWith('.wasm') ? 'application/wasm' : 'text/javascript';
+      response.writeHead(200, { ...HEADERS, 'Content-Type': type, 'Content-Length': statSync(file).size });
+      createReadStream(file).pipe(response);
+    } else response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, 'localhost', resolve);
+  });
+  return server;
+}
+
+function send(response: ServerResponse, type: string, body: string | Uint8Array): void {
+  response.writeHead(200, { ...HEADERS, 'Content-Type': type }).end(body);
+}
