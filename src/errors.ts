@@ -86,3 +86,6 @@ export class PoolError extends PairslabError {
 
 /** A recorded trace is truncated, inconsistent or hostile. */
 export class TraceError extends PairslabError {}
+
+/** A worker could not be started, or ended, so that what was asked of it has no answer. */
+export class WorkerError extends PairslabError {}

@@ -43,7 +43,6 @@ export type { ActiveDownView, SlabView } from './slab/view.js';
 export { parseTuning } from './gpu/tuning-parse.js';
 export { browserStore, loadTuning, type TuningStore } from './gpu/tuning-store.js';
 export { type Settings, settings } from './settings.js';
-export { DeviceForward, type DeviceStep } from './mlp/device-forward.js';
 export type { Activation } from './mlp/activation.js';
 export { type Compute, COMPUTES } from './mlp/compute.js';
 export {

@@ -10,18 +10,18 @@ export async function hostCopies(work: () => Promise<void>): Promise<HostCopy[]>
   const { writeBuffer } = GPUQueue.prototype;
   const { createBuffer } = GPUDevice.prototype;
   const { mapAsync } = GPUBuffer.prototype;
-  GPUQueue.prototype.writeBuffer = function (...args) {
+  GPUQueue.prototype.writeBuffer = function (this: GPUQueue, ...args: Parameters<typeof writeBuffer>) {
     const [, , data, offset = 0, size] = args;
     const unit = 'BYTES_PER_ELEMENT' in data ? (data.BYTES_PER_ELEMENT as number) : 1;
     copies.push({ how: 'writeBuffer', bytes: (size ?? data.byteLength / unit - offset) * unit });
     return writeBuffer.apply(this, args);
   };
-  GPUDevice.prototype.createBuffer = function (descriptor) {
+  GPUDevice.prototype.createBuffer = function (this: GPUDevice, descriptor) {
     if (descriptor.mappedAtCreation) copies.push({ how: 'mappedAtCreation', bytes: descriptor.size });
     return createBuffer.call(this, descriptor);
   };
-  GPUBuffer.prototype.mapAsync = function (mode, offset = 0, size = this.size - offset) {
-    copies.push({ how: 'mapAsync', bytes: size });
+  GPUBuffer.prototype.mapAsync = function (this: GPUBuffer, mode, offset = 0, size) {
+    copies.push({ how: 'mapAsync', bytes: size ?? this.size - offset });
     return mapAsync.call(this, mode, offset, size);
   };
   try {

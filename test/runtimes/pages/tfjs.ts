@@ -21,7 +21,7 @@ export async function start() {
 
 function weightsOf(seed: number) {
   const { hidden, vocabulary } = SHAPE;
-  const made = blockWeights(SHAPE, valuesFrom(seed));
+  const made: Record<string, Float32Array> = blockWeights(SHAPE, valuesFrom(seed));
   const square = (name: 'q' | 'k' | 'v' | 'o') => tf.tensor2d(made[name], [hidden, hidden]);
   const weights: BlockWeights = {
     q: square('q'),
@@ -93,7 +93,7 @@ export async function block(lengths: readonly number[]) {
     x.dispose();
   }
   ours.close();
-  tf.dispose([gate, up, down, weights]);
+  tf.dispose([gate, up, down, ...Object.values(weights)]);
   return { found, left: gpuBytes(device), tensors: tf.memory().numTensors };
 }
 
@@ -163,6 +163,6 @@ export async function refusals() {
   other.destroy();
   ours.destroy();
   layer.destroy();
-  tf.dispose(weights);
+  tf.dispose(Object.values(weights));
   return { ...found, kept, left: gpuBytes(device) };
 }

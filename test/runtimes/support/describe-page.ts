@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { launchChromium } from '../../support/chromium.js';
+import { chromiumMissing, launchChromium } from '../../support/chromium.js';
 import { RUNTIMES, runtimesMissing } from './install.js';
 
 /** The repository. */
@@ -20,7 +20,9 @@ export interface TestPage {
 }
 
 export interface PageOptions {
-  /** Files of test/runtimes/pages that are bundled by themselves, as workers are. */
+  /** Whether the page has other runtimes in it, which must be installed. Default true. */
+  runtimes?: boolean;
+  /** Further files, seen from test/runtimes/pages, that are bundled by themselves, as workers are. */
   scripts?: readonly string[];
   /** Answers what the page itself does not have. @returns whether it did. */
   route?(request: IncomingMessage, response: ServerResponse): boolean;
@@ -40,7 +42,7 @@ export function describePage(
   options: PageOptions = {},
 ): void {
   describe(`${name} [chromium]`, async () => {
-    const missing = await runtimesMissing();
+    const missing = options.runtimes === false ? chromiumMissing() : await runtimesMissing();
     if (missing) {
       test.skip(`skipped: ${missing}`, () => {});
       return;
