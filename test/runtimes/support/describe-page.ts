@@ -96,7 +96,11 @@ async function bundle(files: readonly string[]): Promise<Map<string, Uint8Array>
     logLevel: 'error',
     // Examples lie where no package is installed, and import pairslab by its name.
     nodePaths: [join(RUNTIMES, 'node_modules')],
-    alias: { pairslab: join(ROOT, 'src') },
+    alias: {
+      pairslab: join(ROOT, 'src'),
+      // Its package.json has the browser's build in a field that esbuild does not look at where there are exports.
+      '@huggingface/hub': join(RUNTIMES, 'node_modules/@huggingface/hub/dist/browser/index.mjs'),
+    },
   });
   return new Map(outputFiles.map(({ path, contents }) => [basename(path), contents]));
 }

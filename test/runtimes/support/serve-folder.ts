@@ -12,14 +12,19 @@ export interface FolderServer {
 /**
  * Serves the files of a folder under a path as the Hugging Face hub does under `/ORG/NAME/resolve/REVISION/`: range
  * requests, an ETag, the commit, and 404 with an error code in a header for a file that is not there.
+ * @param more Files beside or instead of the folder's.
  */
-export function serveFolder(path: string, folder: string): FolderServer {
+export function serveFolder(
+  path: string,
+  folder: string,
+  more: Readonly<Record<string, string>> = {},
+): FolderServer {
   const seen: string[] = [];
   const files = new Map<string, { bytes: Buffer; etag: string }>();
   const read = (name: string) => {
     const file = join(folder, name);
-    if (!files.has(name) && existsSync(file)) {
-      const bytes = readFileSync(file);
+    if (!files.has(name) && (name in more || existsSync(file))) {
+      const bytes = name in more ? Buffer.from(more[name]) : readFileSync(file);
       files.set(name, { bytes, etag: `"${createHash('sha1').update(bytes).digest('hex')}"` });
     }
     return files.get(name);
