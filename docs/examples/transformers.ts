@@ -3,7 +3,7 @@
  * stays.
  */
 import { TextStreamer } from '@huggingface/transformers';
-import { opfsFiles, SegmentCache } from 'pairslab';
+import { opfsFiles, SegmentCache } from 'pairslab/pool';
 import { type Message, pipeline, type TextGenerationPipeline } from 'pairslab/transformers';
 
 /** @param model A repo id, such as `org/name`. What is read of it is kept in the browser for the next time. */

@@ -51,7 +51,11 @@ describe('the snippets of the README', () => {
 
 describeAdapters('the README runs', (ctx) => {
   for (const [i, code] of written.entries()) {
-    const { node, run } = snippetOf(code);
+    const { node, run, elsewhere } = snippetOf(code);
+    if (elsewhere) {
+      it.skip(`snippet ${i + 1}: skipped, ${elsewhere} is run with its runtime by test/runtimes`, () => {});
+      continue;
+    }
     it.skipIf(IN_CHROMIUM && node)(`snippet ${i + 1}`, () =>
       run({ code, device: ctx.device, execute: executor(ctx.adapter.name) }),
     );

@@ -16,6 +16,8 @@ export interface Snippet {
   readonly has: string;
   /** TypeScript that declares what it assumes. */
   readonly assumes: string;
+  /** It needs another runtime: the worked example of which it is the gist, which test/runtimes type-checks and runs. */
+  readonly elsewhere?: string;
   /** It needs files, a server, or Node's packages. */
   readonly node?: boolean;
   /** Runs it, and looks at what it made. */
@@ -216,6 +218,16 @@ declare const session: import('pairslab/llama').LlamaSession, sampler: import('p
       weights.destroy();
     },
   },
+  ...Object.entries({
+    'pairslab/onnxruntime': 'onnxruntime',
+    'pairslab/transformers': 'transformers',
+    'pairslab/worker': 'worker',
+  }).map(([entry, example]) => ({
+    has: `from '${entry}';`,
+    assumes: '',
+    elsewhere: `docs/examples/${example}.ts`,
+    run: () => Promise.reject(new Error('it is run elsewhere')),
+  })),
 ];
 
 export function snippetOf(code: string): Snippet {
