@@ -99,7 +99,7 @@ const LAYER =
 
 export const SNIPPETS: readonly Snippet[] = [
   {
-    has: 'const adapter = await navigator.gpu.requestAdapter()',
+    has: "strategy: 'paired' });",
     assumes: LAYER,
     async run({ code, device, execute }) {
       const given = layer();
