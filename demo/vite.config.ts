@@ -92,8 +92,6 @@ export default defineConfig({
       dirty: Boolean(git('status', '--porcelain')),
     }),
   },
-  // An error's name is its class's, and is shown.
-  esbuild: { keepNames: true },
   build: {
     outDir: here('dist'),
     emptyOutDir: true,

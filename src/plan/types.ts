@@ -38,4 +38,6 @@ export interface Plan extends Change {
 }
 
 /** A plan was made from another state than the slot map is in. `details` holds both versions. Nothing changed. */
-export class StalePlanError extends PairslabError {}
+export class StalePlanError extends PairslabError {
+  override name: string = 'StalePlanError';
+}

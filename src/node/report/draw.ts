@@ -4,7 +4,9 @@ import type { Figure } from './figure.js';
 import { short } from './figure.js';
 
 /** A package that only this command needs is not installed. */
-export class MissingPackageError extends PairslabError {}
+export class MissingPackageError extends PairslabError {
+  override name: string = 'MissingPackageError';
+}
 
 export interface Heading {
   title: string;

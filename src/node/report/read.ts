@@ -2,7 +2,9 @@ import { readFile, stat } from 'node:fs/promises';
 import { PairslabError } from '../../errors.js';
 
 /** A file is not what a pairslab bench writes. */
-export class BenchFileError extends PairslabError {}
+export class BenchFileError extends PairslabError {
+  override name: string = 'BenchFileError';
+}
 
 /** A bench's file has a few MB at most; more is something else. */
 const LARGEST_BYTES = 256 << 20;
