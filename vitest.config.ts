@@ -57,7 +57,7 @@ const NOT_IN_CHROMIUM = [
   'test/gpu/minify-wgsl.test.ts',
   'test/kernels/half.test.ts',
   'test/plan/hybrid.test.ts',
-  ...['budget', 'compute', 'perplexity', 'record-trace', 'tokenizer'].map(
+  ...['budget', 'compute', 'perplexity', 'record-trace', 'served', 'tokenizer'].map(
     (file) => `test/llama/gpu/${file}.test.ts`,
   ),
 ];
