@@ -76,11 +76,13 @@ describe('pairslab report', () => {
     }
     const figures = shipped.flatMap((file) => Object.entries(JSON.parse(readFileSync(file, 'utf8')).summary));
     expect(figures.map(([name]) => name)).toContain('update.k16.speedup_vs_repack');
-    for (const [name, value] of figures) {
+    // Of a figure that several files have, the report shows one file's.
+    for (const [name] of figures) {
+      const values = figures.filter((one) => one[0] === name).map(([, value]) => Number(value));
       const shown = report().match(new RegExp(`\\| \`${name.replaceAll('.', '\\.')}\` \\| ([^|]+) \\|`))?.[1];
       // As it is in the file, to the digits that are shown.
-      const off = Math.abs(Number(shown) - Number(value));
-      expect(off, `${name}: ${shown}`).toBeLessThanOrEqual(0.05 * Math.abs(Number(value)));
+      const fits = (value: number) => Math.abs(Number(shown) - value) <= 0.05 * Math.abs(value);
+      expect(values.some(fits), `${name}: ${shown} of ${values.join()}`).toBe(true);
     }
     expect(report()).toContain('Mesa 25.0');
   });
