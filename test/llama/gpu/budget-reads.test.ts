@@ -1,18 +1,18 @@
 /** Rows that are read, or guessed and fetched ahead, while text is made. */
 import { expect, it } from 'vitest';
 import { ModelFormatError, PoolError } from '../../../src/errors.js';
-import { gpuBytes } from '../../../src/gpu/buffers.js';
 import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
 import { convertModel } from '../../../src/llama/convert.js';
 import { generate, summariseSteps } from '../../../src/llama/generate.js';
 import { Sampler } from '../../../src/llama/sample.js';
-import { LlamaSession, type SessionOptions, type StepStats } from '../../../src/llama/session.js';
-import { type LoadOptions, loadWeights } from '../../../src/llama/weights.js';
+import type { LlamaSession, SessionOptions, StepStats } from '../../../src/llama/session.js';
+import type { LoadOptions } from '../../../src/llama/weights.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { FaultySource, withRows } from '../../support/faulty-source.js';
 import { type MakeModelOptions, makeModel, smallModel } from '../../support/make-model.js';
 import { MemorySink } from '../../support/memory-sink.js';
 import { argmax } from '../../support/llama-twin.js';
+import { withSession as withSessionOn } from '../../support/with-session.js';
 
 const PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
 const SMALL: MakeModelOptions = {
@@ -26,23 +26,12 @@ const SMALL: MakeModelOptions = {
 };
 
 describeAdapters('rows on their way', (ctx) => {
-  async function withSession<T>(
+  const withSession = <T>(
     from: Checkpoint,
     load: LoadOptions,
     options: SessionOptions,
     use: (session: LlamaSession) => Promise<T>,
-  ): Promise<T> {
-    const before = gpuBytes(ctx.device);
-    const weights = await loadWeights(ctx.device, from, load);
-    const session = new LlamaSession(ctx.device, weights, { prefillChunk: 8, ...options });
-    try {
-      return await use(session);
-    } finally {
-      session.destroy();
-      weights.destroy();
-      expect(gpuBytes(ctx.device), 'everything is given back').toBe(before);
-    }
-  }
+  ): Promise<T> => withSessionOn(ctx.device, from, load, options, use);
 
   /** Runs of four tokens; a run that fails is made again. */
   async function follow(session: LlamaSession, onError?: (error: unknown) => void) {

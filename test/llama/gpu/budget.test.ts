@@ -15,6 +15,7 @@ import { FaultySource, withRows } from '../../support/faulty-source.js';
 import { argmax, LlamaTwin } from '../../support/llama-twin.js';
 import { makeModel } from '../../support/make-model.js';
 import { MemorySink } from '../../support/memory-sink.js';
+import { withSession as withSessionOn } from '../../support/with-session.js';
 
 const SHIPPED = fileURLToPath(new URL('../../../demo/models/statesman', import.meta.url));
 const ALLOWED = 5e-5;
@@ -41,23 +42,12 @@ const all = mlpRows(checkpoint.config, 'f32');
 const LEAST = { bytes: all.layers * all.rowBytes };
 
 describeAdapters('a model under a budget', (ctx) => {
-  async function withSession<T>(
+  const withSession = <T>(
     from: Checkpoint,
     load: LoadOptions,
     options: SessionOptions,
     use: (session: LlamaSession) => Promise<T>,
-  ): Promise<T> {
-    const before = gpuBytes(ctx.device);
-    const weights = await loadWeights(ctx.device, from, load);
-    const session = new LlamaSession(ctx.device, weights, { prefillChunk: 8, ...options });
-    try {
-      return await use(session);
-    } finally {
-      session.destroy();
-      weights.destroy();
-      expect(gpuBytes(ctx.device), 'everything is given back').toBe(before);
-    }
-  }
+  ): Promise<T> => withSessionOn(ctx.device, from, load, options, use);
 
   async function check(session: LlamaSession): Promise<void> {
     const found = [await session.prefill(PROMPT)];
