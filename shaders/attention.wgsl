@@ -103,6 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = min(group.z * each, length);
   let lane = local % LANES;
   let part = local / LANES;
+  fresh_load(kv, local);
   // By the head's true size: a loop of a constant's length is unrolled, and these are long to compile and short to run.
   let quads = (params.head_dim + 3u) / 4u;
   for (var i = local; i < HEADS * quads; i += WORKGROUP) {
@@ -142,4 +143,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
     }
   }
+  finish_all(kv, local);
 }

@@ -6,3 +6,4 @@ fn finish(b: u32, head: u32, span: u32, spans: u32, quad: u32, best: f32, total:
     if (quad * 4u + e < params.head_dim) { out[start + quad * 4u + e] = sum[e] / total; }
   }
 }
+fn finish_all(kv: u32, local: u32) {}

@@ -5,3 +5,4 @@ fn finish(b: u32, head: u32, span: u32, spans: u32, quad: u32, best: f32, total:
   if (quad == 0u) { mixed_spans[start] = vec4<f32>(best, total, 0.0, 0.0); }
   if (quad < HEAD_QUADS) { mixed_spans[start + 1u + quad] = sum; }
 }
+fn finish_all(kv: u32, local: u32) {}

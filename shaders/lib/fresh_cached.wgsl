@@ -13,3 +13,4 @@ fn fresh_begin(kv: u32, quads: u32, local: u32, keeps: bool) {}
 fn fresh_score(h: u32) -> f32 { return -3.0e38; }
 fn fresh_weight() -> f32 { return 0.0; }
 fn fresh_quad(d: u32) -> vec4<f32> { return vec4<f32>(0.0); }
+fn fresh_load(kv: u32, local: u32) {}

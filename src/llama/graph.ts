@@ -6,10 +6,12 @@ import { traitsOf } from '../gpu/traits.js';
 import type { Compute } from '../mlp/compute.js';
 import { type FusedNorm, type NextNorm, RowOp } from '../mlp/row-op.js';
 import { type LayerRun, type LayerScratch, ThresholdLayer } from '../mlp/threshold-layer.js';
+import type { Stream } from '../mlp/stream.js';
 import { BATCH_TILE, unitsOf } from '../mlp/variants.js';
 import { DevicePool } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import { AttentionOp } from './attention-op.js';
+import { FusedLayers } from './fused-layers.js';
 import { embed, nextToken, nextTokenConstants, rmsNorm } from './kernels.js';
 import type { RowChooser } from './row-choice.js';
 import { type Draws, TokenDrawer } from './token-drawer.js';
@@ -61,6 +63,10 @@ export class LlamaGraph {
   readonly gateStride: number;
   readonly layers: readonly LayerOps[];
   private readonly attention: AttentionOp;
+  /** A single token, where dispatches cost more than short rows. */
+  private readonly fused?: FusedLayers;
+  /** Where the residual stream is, as it is recorded. */
+  private stream: Stream;
   /** Of the token that is recorded next, or of the first of a batch. */
   private position = 0;
   /** What the layers' MLPs share. */
@@ -184,6 +190,12 @@ export class LlamaGraph {
       };
     });
     this.norm = batched ? this.makeNorm(weights.finalNorm) : undefined;
+    this.stream = { buffer: this.x, count: 1 };
+    if (!batched && compute === 'f32') {
+      const { step, x, normed, xStride } = this;
+      const thresholds = options.thresholds.map((threshold, l) => (options.choosers?.[l] ? null : threshold));
+      this.fused = FusedLayers.make(memory, { weights, cache, thresholds, step, x, normed, xStride });
+    }
     this.head = this.makeHead(norm);
   }
 
@@ -220,10 +232,16 @@ export class LlamaGraph {
 
   encodeEmbed(pass: GPUComputePassEncoder, batch: number): void {
     for (const op of this.embeds) run(pass, op, batch);
+    this.stream = { buffer: this.x, count: 1 };
   }
 
   /** Norm, attention and residual of a layer, then the norm before its MLP. */
   encodeAttention(pass: GPUComputePassEncoder, l: number, batch: number): void {
+    if (this.fused) {
+      this.stream = this.fused.encodeAttention(pass, l, this.stream);
+      this.putTogether(pass, this.weights.layers[l].mlpNorm);
+      return;
+    }
     const ops = this.layers[l];
     const { step, normed: x, qkv, mixed } = this;
     const { config } = this.weights;
@@ -240,14 +258,41 @@ export class LlamaGraph {
     if (ops.mlpNorm) run(pass, ops.mlpNorm, batch);
   }
 
+  /** Layer l by the rows that its gate leaves: its attention, and its MLP without waiting for the CPU. */
+  encodeActive(pass: GPUComputePassEncoder, l: number, batch: number): void {
+    const mlp = this.fused?.mlp(l);
+    if (this.fused && mlp) {
+      this.stream = mlp.encode(pass, this.fused.encodeAttention(pass, l, this.stream));
+      return;
+    }
+    this.encodeAttention(pass, l, batch);
+    this.layers[l].mlp.encodeActive(pass, this.layerRun(batch));
+  }
+
+  /** Where the last `encodeActive` of layer l left how many rows were active, and predicted where they are. */
+  activeCounts(l: number): { buffer: GPUBuffer; at: number; words: number }[] {
+    const fused = this.fused?.mlp(l);
+    if (fused) return [{ at: 0, ...fused.counts }];
+    const { counts, predicted } = this.layers[l].mlp;
+    return [{ at: 0, ...counts }, ...(predicted ? [predicted] : [])];
+  }
+
+  /** The residual stream as ops read it that are not fused. */
+  private putTogether(pass: GPUComputePassEncoder, norm: GPUBuffer): void {
+    if (this.stream.buffer === this.x) return;
+    this.fused?.encodeSum(pass, this.stream, norm);
+    this.stream = { buffer: this.x, count: 1 };
+  }
+
   /** What a layer's MLP runs on. */
   layerRun(batch: number): LayerRun {
     return { step: this.step, x: this.normed, y: this.x, batch };
   }
 
-  /** Batched: the last norm. A single token: nothing, the head does it. */
+  /** Batched: the last norm. A single token: the head does it. */
   encodeFinalNorm(pass: GPUComputePassEncoder, batch: number): void {
     if (this.norm) run(pass, this.norm, batch);
+    this.putTogether(pass, this.weights.finalNorm);
   }
 
   /** logits = head · x, of what the layers left. */

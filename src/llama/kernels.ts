@@ -5,7 +5,9 @@ import attendSubgroup from '../../shaders/lib/attend_subgroup.wgsl';
 import attendTiles from '../../shaders/lib/attend_tiles.wgsl';
 import finishHead from '../../shaders/lib/finish_head.wgsl';
 import finishSpan from '../../shaders/lib/finish_span.wgsl';
+import finishProjected from '../../shaders/lib/finish_projected.wgsl';
 import freshCached from '../../shaders/lib/fresh_cached.wgsl';
+import freshProjected from '../../shaders/lib/fresh_projected.wgsl';
 import freshTurned from '../../shaders/lib/fresh_turned.wgsl';
 import heads1 from '../../shaders/lib/heads_1.wgsl';
 import heads2 from '../../shaders/lib/heads_2.wgsl';
@@ -19,13 +21,15 @@ import lane8 from '../../shaders/lib/lane_8.wgsl';
 import nextNone from '../../shaders/lib/next_none.wgsl';
 import nextScaled from '../../shaders/lib/next_scaled.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
+import turned from '../../shaders/lib/turned.wgsl';
 import nextTokenCode from '../../shaders/next_token.wgsl';
 import rmsNormCode from '../../shaders/rms_norm.wgsl';
 import ropeCode from '../../shaders/rope.wgsl';
 import sampleTokenCode from '../../shaders/sample_token.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import type { Traits } from '../gpu/traits.js';
-import { dtype, quads } from '../mlp/kernels.js';
+import { dtype, quads, shared } from '../mlp/kernels.js';
+import { whole, wholeDefaults } from '../mlp/threshold-kernels.js';
 
 export const embed: KernelTable = {
   name: 'embed',
@@ -74,14 +78,26 @@ export const attention: KernelTable = {
   name: 'attention',
   code: attentionCode,
   slots: {
-    fresh: { cached: freshCached, turned: freshTurned },
+    fresh: { cached: freshCached, turned: freshTurned + turned, projected: freshProjected + turned },
     quads,
     lane: { '1': lane + lane1, '2': lane + lane2, '4': lane + lane4, '8': lane + lane8 },
     heads: { '1': heads1, '2': heads2, '3': heads3, '4': heads4 },
     walk: { tiles: attendTiles, subgroup: attendSubgroup },
-    finish: { head: finishHead, span: finishSpan },
+    finish: { head: finishHead, span: finishSpan, projected: finishProjected },
+    ...whole,
+    // Of the projections, where a lane's quads of a head are others.
+    stored_quads: quads,
+    bias: shared.bias,
   },
-  constants: { WORKGROUP: 64, TILE: 64, HEAD_QUADS: 16, LANES: 16 },
+  constants: {
+    ...wholeDefaults,
+    WORKGROUP: 64,
+    TILE: 64,
+    HEAD_QUADS: 16,
+    LANES: 16,
+    qkv_RESIDENT: 1,
+    out_RESIDENT: 1,
+  },
 };
 
 /** The second pass of `attention` over several spans of the cache. */

@@ -1,5 +1,4 @@
 import type { Readback } from '../gpu/readback.js';
-import type { ThresholdLayer } from '../mlp/threshold-layer.js';
 import { type LlamaGraph, MOST_TOKENS } from './graph.js';
 import { NO_TOKEN } from './kernels.js';
 import type { ResidentLayers } from './resident.js';
@@ -128,10 +127,13 @@ export class WholeTokens {
     const run = graph.layerRun(1);
     graph.encodeEmbed(pass, 1);
     graph.layers.forEach(({ mlp }, l) => {
+      if (!resident && !this.ways.isDense(l)) {
+        graph.encodeActive(pass, l, 1);
+        return;
+      }
       graph.encodeAttention(pass, l, 1);
       if (resident) resident.encodeLayer(pass, l, mlp, run);
-      else if (this.ways.isDense(l)) mlp.encodeDense(pass, run);
-      else mlp.encodeActive(pass, run);
+      else mlp.encodeDense(pass, run);
     });
     graph.encodeFinalNorm(pass, 1);
     graph.encodeHead(pass, 1);
@@ -146,9 +148,9 @@ export class WholeTokens {
   private encodeCounts(encoder: GPUCommandEncoder, at: number, resident?: ResidentLayers): number {
     if (resident) return resident.encodeCounts(encoder, this.readback, at);
     let words = 0;
-    for (const [l, { mlp }] of this.graph.layers.entries()) {
+    for (let l = 0; l < this.graph.layers.length; l++) {
       if (this.ways.isDense(l)) continue;
-      for (const counts of countsOf(mlp)) {
+      for (const counts of this.graph.activeCounts(l)) {
         this.readback.encodeCopy(encoder, counts.buffer, counts.at, at + words * 4, counts.words * 4);
         words += counts.words;
       }
@@ -172,7 +174,7 @@ export class WholeTokens {
     let at = 0;
     const layers = this.graph.layers.map(({ mlp }, l) => {
       if (this.ways.isDense(l)) return [mlp.rows];
-      return countsOf(mlp).map((counts) => {
+      return this.graph.activeCounts(l).map((counts) => {
         const first = at;
         at += counts.words;
         return sum(words.subarray(first, at));
@@ -181,11 +183,6 @@ export class WholeTokens {
     const active = layers.map(([rows]) => rows);
     return layers[0].length > 1 ? { active, predicted: layers.map(([, rows]) => rows) } : { active };
   }
-}
-
-/** Where a layer leaves how many rows were active, and predicted where they are. */
-function countsOf({ counts, predicted }: ThresholdLayer): { buffer: GPUBuffer; at: number; words: number }[] {
-  return [{ at: 0, ...counts }, ...(predicted ? [predicted] : [])];
 }
 
 /** A step that was done again: it cost both, and what the slabs did came to nothing. */

@@ -44,6 +44,8 @@ import quads2Half from '../../shaders/lib/quads_2_half.wgsl';
 import quads2Shifted from '../../shaders/lib/quads_2_shifted.wgsl';
 import quads4 from '../../shaders/lib/quads_4.wgsl';
 import quads8 from '../../shaders/lib/quads_8.wgsl';
+import residentSum from '../../shaders/lib/resident_sum.wgsl';
+import residentX from '../../shaders/lib/resident_x.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import rowsArriving from '../../shaders/lib/rows_arriving.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
@@ -118,7 +120,7 @@ const tile: Readonly<Record<Tile, string>> = {
   '1x8': tilePart + tileX + tile1x8 + tileLoop,
   '4x4': tilePart + tileX + tile4x4 + tileLoop,
   '4x8': octet + tilePart + tile4x8 + tileLoop,
-  resident: tilePart + tileResident,
+  resident: tilePart + residentX + residentSum + tileResident,
 };
 const team: Readonly<Record<Team, string>> = {
   lane: teamLane,

@@ -1,11 +1,17 @@
 /** Kernels of layers that find their own mask: a model's, not `SparseMLP`'s, so that the core does without them. */
 import gateUpActiveCode from '../../shaders/gate_up_active.wgsl';
 import gateUpPredictedCode from '../../shaders/gate_up_predicted.wgsl';
+import mlpActiveCode from '../../shaders/mlp_active.wgsl';
 import predictLowRank from '../../shaders/lib/predict_low_rank.wgsl';
 import predictSigns from '../../shaders/lib/predict_signs.wgsl';
+import residentSum from '../../shaders/lib/resident_sum.wgsl';
+import residentX from '../../shaders/lib/resident_x.wgsl';
+import streamIn from '../../shaders/lib/stream_in.wgsl';
+import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
+import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import { arriving, norm, rowDefaults, shared } from './kernels.js';
+import { arriving, norm, rowDefaults, shared, sumPartials } from './kernels.js';
 
 const { params, team, quads, x, dtype, tile, activation } = shared;
 
@@ -41,3 +47,24 @@ export const upArriving: KernelTable = {
   slots: { params, team, quads, x, dtype, rows: arriving, norm },
   constants: rowDefaults,
 };
+
+/** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
+export const whole = {
+  team: { subgroup: teamSubgroup },
+  stream: { in: streamIn },
+  x,
+  dtype,
+  resident: { x: residentX },
+  sum: { row: residentSum },
+};
+export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, X_QUADS: 1 };
+
+export const mlpActive: KernelTable = {
+  name: 'mlp_active',
+  code: mlpActiveCode,
+  slots: { ...whole, params, quads, activation },
+  constants: { ...wholeDefaults, RESIDENT: 1 },
+};
+
+/** `sum_partials` of the residual stream's parts, for kernels that read it whole. */
+export const sumStream: KernelTable = { ...sumPartials, slots: { put: { stream: sumStreamPut } } };

@@ -1,0 +1,45 @@
+// One token from the residual stream on: its norm and projections before its attention, and after it the projection of what
+// came out, in one dispatch. A workgroup is one subgroup and has the heads of one group, whose columns of the last
+// projection it leaves as one part of the residual stream. For software adapters and short rows, where a dispatch costs
+// more than the rows it reads.
+@group(0) @binding(3) var<storage, read_write> keys: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> values: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> turns: array<vec2<f32>>; // [position, half a head] of (cos, sin)
+@group(0) @binding(7) var<storage, read> weights: array<qkv_Unit>; // [q heads | k heads | v heads]
+@group(0) @binding(8) var<storage, read> out_weights: array<out_Unit>;
+struct Projections {
+  qkv_stride: u32,  // of stored rows, in vectors of 16 bytes
+  out_stride: u32,
+  group_vectors: u32, // what a group of heads has of a row of out
+}
+@group(0) @binding(12) var<uniform> projections: Projections;
+//@slot team
+//@slot stream
+//@again qkv: stored_quads x dtype resident sum bias (RESIDENT)
+var<workgroup> out_x: array<vec4<f32>, HEADS * HEAD_QUADS>;
+//@again out: stored_quads x dtype resident sum (x weights RESIDENT)
+// The group's q heads, its k and its v.
+var<workgroup> projected: array<f32, (HEADS + 2u) * 4u * HEAD_QUADS>;
+fn projected_at(head: u32, d: u32) -> f32 {
+  var place = head % HEADS;
+  if (head >= params.heads) { place = HEADS + (head - params.heads) / params.kv_heads; }
+  return projected[place * params.head_dim + d];
+}
+fn fresh_load(kv: u32, local: u32) {
+  // The one subgroup's lanes are in order.
+  let at = Lane(local, WORKGROUP, local);
+  let norm = stream_begin(at);
+  workgroupBarrier();
+  qkv_tile_begin(at, 0u);
+  for (var place = 0u; place < HEADS + 2u; place++) {
+    var head = kv * HEADS + place;
+    if (place >= HEADS) { head = params.heads + (place - HEADS) * params.kv_heads + kv; }
+    for (var d = 0u; d < params.head_dim; d++) {
+      let row = head * params.head_dim + d;
+      let part = row * projections.qkv_stride;
+      let sum = norm * qkv_part_scale(part) * qkv_tile_sum(at, part, 0u) + qkv_row_bias(row).x;
+      if (local == 0u) { projected[place * params.head_dim + d] = sum; }
+    }
+  }
+  workgroupBarrier();
+}

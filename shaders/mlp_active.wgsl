@@ -1,0 +1,81 @@
+// A whole gated layer for one token, in one dispatch: norm, act(G · x) of all rows, and of each row whose size exceeds the
+// threshold (0: exact) at once U · x and its share of D. A workgroup is one subgroup and has a run of the rows; x stays in
+// its lanes' registers, and so do the sums of its columns, which it leaves as one part of the residual stream. For software
+// adapters and short rows, where a dispatch costs more than the rows it reads: no list, no second pass.
+// Grid: x = parts.
+//@slot params
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> weights: array<Unit>;
+@group(0) @binding(6) var<storage, read_write> counts: array<u32>; // active rows of each run
+@group(0) @binding(7) var<storage, read> down_bias: array<vec4<f32>>;
+//@slot team
+//@slot stream
+//@slot quads
+//@slot x
+//@slot dtype
+//@slot resident
+//@slot sum
+//@slot activation
+// The same again for the rows of U and of D.
+@group(0) @binding(22) var<storage, read> up_weights: array<up_Unit>;
+//@again up: dtype sum (weights)
+@group(0) @binding(23) var<storage, read> down_weights: array<down_Unit>;
+//@again down: dtype (weights)
+// Not "above": a NaN stays active, and shows.
+fn keeps(gate: f32) -> bool { return !(abs(gate) <= params.threshold); }
+var<private> y0: Quads;
+var<private> y1: Quads;
+var<private> y2: Quads;
+var<private> y3: Quads;
+var<private> y4: Quads;
+var<private> y5: Quads;
+var<private> y6: Quads;
+var<private> y7: Quads;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, at: Lane) {
+  let norm = stream_begin(at);
+  workgroupBarrier();
+  tile_begin(at, 0u);
+  let lane = team_lane(at);
+  let step = team_size(at);
+  let share = (params.rows + groups.x - 1u) / groups.x;
+  let end = min(params.rows, (group.x + 1u) * share);
+  var active_rows = 0u;
+  for (var row = group.x * share; row < end; row++) {
+    let part = row * params.row_stride;
+    let gate = activate(norm * part_scale(part) * tile_sum(at, part, 0u));
+    if (keeps(gate)) {
+      let up = norm * up_part_scale(part) * up_tile_sum(at, part, 0u);
+      let a = gate * up * down_part_scale(part);
+      y0 = quads_fma(y0, a, down_weight_quads(part, lane));
+      if (RESIDENT > 1u) { y1 = quads_fma(y1, a, down_weight_quads(part, lane + step)); }
+      if (RESIDENT > 2u) { y2 = quads_fma(y2, a, down_weight_quads(part, lane + 2u * step)); }
+      if (RESIDENT > 3u) { y3 = quads_fma(y3, a, down_weight_quads(part, lane + 3u * step)); }
+      if (RESIDENT > 4u) { y4 = quads_fma(y4, a, down_weight_quads(part, lane + 4u * step)); }
+      if (RESIDENT > 5u) { y5 = quads_fma(y5, a, down_weight_quads(part, lane + 5u * step)); }
+      if (RESIDENT > 6u) { y6 = quads_fma(y6, a, down_weight_quads(part, lane + 6u * step)); }
+      if (RESIDENT > 7u) { y7 = quads_fma(y7, a, down_weight_quads(part, lane + 7u * step)); }
+      active_rows++;
+    }
+  }
+  if (lane == 0u) { counts[group.x] = active_rows; }
+  put(group.x, lane, y0);
+  if (RESIDENT > 1u) { put(group.x, lane + step, y1); }
+  if (RESIDENT > 2u) { put(group.x, lane + 2u * step, y2); }
+  if (RESIDENT > 3u) { put(group.x, lane + 3u * step, y3); }
+  if (RESIDENT > 4u) { put(group.x, lane + 4u * step, y4); }
+  if (RESIDENT > 5u) { put(group.x, lane + 5u * step, y5); }
+  if (RESIDENT > 6u) { put(group.x, lane + 6u * step, y6); }
+  if (RESIDENT > 7u) { put(group.x, lane + 7u * step, y7); }
+}
+
+// The sums of one unit's columns; the first run's have the stream and the bias.
+fn put(run: u32, unit: u32, sums: Quads) {
+  for (var q = 0u; q < QUADS; q++) {
+    let v = unit * QUADS + q;
+    var sum = quads_at(sums, q);
+    if (run == 0u) { sum += stream_at(v) + down_bias[v]; }
+    stream_out[run * stream.stride + v] = sum;
+  }
+}

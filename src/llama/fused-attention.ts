@@ -1,0 +1,148 @@
+import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
+import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { traitsOf } from '../gpu/traits.js';
+import { wholeRows, WHOLE_VALUES } from '../mlp/fused-mlp.js';
+import type { StoredRows } from '../mlp/row-op.js';
+import { type Stream, type StreamNorm, streamUniform } from '../mlp/stream.js';
+import { attentionChoice, type AttentionVariant, type HeadShape } from './attention-variants.js';
+import { attention } from './kernels.js';
+
+export interface FusedAttentionOptions {
+  shape: HeadShape;
+  /** [(heads + 2 · kvHeads) · headDim, columns] */
+  qkv: StoredRows;
+  /** f32, 4 values a row. */
+  qkvBias?: StoredRows;
+  /** [columns, heads · headDim], without biases. */
+  output: StoredRows;
+  norm: StreamNorm;
+  /** (1, position) */
+  step: GPUBuffer;
+  /** [position, half a head] of (cos, sin). */
+  turns: GPUBuffer;
+  /** [position, kvHeads, headDim] f32 */
+  keys: GPUBuffer;
+  values: GPUBuffer;
+  /** Of the residual stream, in values. */
+  stride: number;
+  /** [kvHeads, stride] */
+  out: GPUBuffer;
+}
+
+/** Heads that share their keys and values, at most: those of a workgroup. */
+const MOST_SHARED = 4;
+/** Storage buffers of the kernel, with biases. */
+const BUFFERS = 9;
+
+/**
+ * `attention` in the variant `projected`: norm, projections, rope, the write to the cache, attention and the projection of
+ * what comes out, of one layer and one token, from residual stream to residual stream. A workgroup has a group of heads.
+ */
+export class FusedAttention {
+  private readonly memory: BufferGroup;
+  private readonly options: FusedAttentionOptions;
+  private readonly kernel: Kernel;
+  private readonly params: GPUBuffer;
+  private readonly projections: GPUBuffer;
+  /** By where the stream comes from. */
+  private readonly groups = new Map<GPUBuffer, GPUBindGroup>();
+
+  /**
+   * Undefined where the kernel does not serve: other adapters, longer rows, several shards, heads that do not share or are
+   * no whole quads.
+   */
+  static make(memory: BufferGroup, options: FusedAttentionOptions): FusedAttention | undefined {
+    const { shape, qkv, output } = options;
+    const { heads, kvHeads, headDim } = shape;
+    const traits = traitsOf(memory.device);
+    const shared = heads / kvHeads;
+    const [cols] = qkv.parts;
+    const x = wholeRows(traits, qkv.dtype, cols);
+    const out = wholeRows(traits, output.dtype, shared * headDim);
+    const serves =
+      shared <= MOST_SHARED &&
+      headDim % 4 === 0 &&
+      cols % WHOLE_VALUES === 0 &&
+      qkv.dtype === output.dtype &&
+      qkv.shards.length === 1 &&
+      output.shards.length === 1 &&
+      memory.device.limits.maxStorageBuffersPerShaderStage >= BUFFERS;
+    return x && out && serves ? new FusedAttention(memory, options, [x, out]) : undefined;
+  }
+
+  private constructor(
+    memory: BufferGroup,
+    options: FusedAttentionOptions,
+    [x, out]: NonNullable<ReturnType<typeof wholeRows>>[],
+  ) {
+    const { shape, qkv, qkvBias, output, stride } = options;
+    const { heads, kvHeads, headDim } = shape;
+    const { device } = memory;
+    const traits = traitsOf(device);
+    const variant: AttentionVariant = {
+      walk: 'subgroup',
+      heads: (heads / kvHeads) as AttentionVariant['heads'],
+      spans: 1,
+      rope: 'fused',
+      WORKGROUP: traits.subgroup,
+      TILE: 4,
+    };
+    const choice = attentionChoice(traits, shape, variant);
+    const { dtype, quads, x: reads } = x.slots;
+    this.memory = memory;
+    this.options = options;
+    this.kernel = kernel(device, attention, {
+      slots: {
+        ...choice.slots,
+        fresh: 'projected',
+        finish: 'projected',
+        dtype,
+        stored_quads: quads,
+        x: reads,
+        bias: qkvBias ? 'row' : 'none',
+      },
+      constants: {
+        ...choice.constants,
+        SUBGROUP: traits.subgroup,
+        X_QUADS: stride / 4,
+        qkv_RESIDENT: x.units,
+        out_RESIDENT: out.units,
+      },
+    });
+    const scale = f32Bits(1 / Math.sqrt(headDim));
+    this.params = memory.uniform('attention params', [heads, kvHeads, headDim, 0, 0, scale]);
+    const group = output.rowBytes / 16 / kvHeads;
+    this.projections = memory.uniform('projections', [qkv.rowBytes / 16, output.rowBytes / 16, group]);
+  }
+
+  /** @returns the stream after the layer's attention, in `out`. */
+  encode(pass: GPUComputePassEncoder, from: Stream): Stream {
+    const { kvHeads } = this.options.shape;
+    let group = this.groups.get(from.buffer);
+    if (!group) {
+      group = this.bind(from);
+      this.groups.set(from.buffer, group);
+    }
+    encodeDispatch(pass, { kernel: this.kernel, group, grid: [kvHeads, 1, 1] });
+    return { buffer: this.options.out, count: kvHeads };
+  }
+
+  private bind({ buffer, count }: Stream): GPUBindGroup {
+    const { qkv, qkvBias, output, norm, step, turns, keys, values, stride, out } = this.options;
+    return this.kernel.bind({
+      params: this.params,
+      projections: this.projections,
+      stream: streamUniform(this.memory, count, stride, norm),
+      step,
+      weights: qkv.shards[0].buffer,
+      qkv_bias: qkvBias?.shards[0].buffer,
+      out_weights: output.shards[0].buffer,
+      turns,
+      keys,
+      values,
+      stream_in: buffer,
+      norm_weight: norm.weight,
+      stream_out: out,
+    });
+  }
+}

@@ -1,0 +1,71 @@
+import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
+import { type Dispatch, encodeDispatch, kernel } from '../gpu/kernel.js';
+import { sumStream } from './threshold-kernels.js';
+
+/** One token's residual stream as a sum of `[count, stride]` f32: what each of a kernel's workgroups left. */
+export interface Stream {
+  readonly buffer: GPUBuffer;
+  readonly count: number;
+}
+
+/** The RMS norm of a residual stream: of `columns` values, each times `weight` [stride]. */
+export interface StreamNorm {
+  readonly weight: GPUBuffer;
+  readonly columns: number;
+  readonly eps: number;
+}
+
+/** lib/stream_in.wgsl; `stride` in values. */
+export function streamUniform(
+  memory: BufferGroup,
+  count: number,
+  stride: number,
+  norm: StreamNorm,
+): GPUBuffer {
+  return memory.uniform('stream', [count, stride / 4, f32Bits(norm.columns), f32Bits(norm.eps)]);
+}
+
+/** Puts a residual stream together, for ops that read it whole. */
+export class StreamSum {
+  private readonly memory: BufferGroup;
+  private readonly options: StreamSumOptions;
+  private readonly made: { buffer: GPUBuffer; weight: GPUBuffer; dispatch: Dispatch }[] = [];
+
+  constructor(memory: BufferGroup, options: StreamSumOptions) {
+    this.memory = memory;
+    this.options = options;
+  }
+
+  /** out = the stream, and scaled = that times `weight` [stride], the next norm's. */
+  encode(pass: GPUComputePassEncoder, stream: Stream, weight: GPUBuffer): void {
+    let found = this.made.find((one) => one.buffer === stream.buffer && one.weight === weight);
+    if (!found) {
+      found = { buffer: stream.buffer, weight, dispatch: this.make(stream, weight) };
+      this.made.push(found);
+    }
+    encodeDispatch(pass, found.dispatch);
+  }
+
+  private make({ buffer, count }: Stream, weight: GPUBuffer): Dispatch {
+    const { memory } = this;
+    const { step, zeros, out, scaled, columns, stride } = this.options;
+    const made = kernel(memory.device, sumStream, {});
+    const params = memory.uniform('stream sum params', [count, stride / 4, columns, stride]);
+    const buffers = { params, step, partials: buffer, bias: zeros, out, scaled, next_norm: weight };
+    return { kernel: made, group: made.bind(buffers), grid: [Math.ceil(stride / 4 / 64), 1, 1] };
+  }
+}
+
+export interface StreamSumOptions {
+  /** (1, position) */
+  step: GPUBuffer;
+  /** [columns] of zeros. */
+  zeros: GPUBuffer;
+  /** [stride] */
+  out: GPUBuffer;
+  /** [stride] */
+  scaled: GPUBuffer;
+  columns: number;
+  /** In values. */
+  stride: number;
+}
