@@ -178,9 +178,12 @@ function again(text: string, prefix: string, more: readonly string[]): string {
     ...text.matchAll(/^(?:@group\S* @binding\S* )?(?:fn|const|alias|struct|var(?:<[^>]*>)?) (\w+)/gm),
   ];
   const names = new Set([...declared.map(([, name]) => name), ...more]);
-  return text
-    .replace(/@binding\((\d+)\)/g, (_, index) => `@binding(${Number(index) + AGAIN_BINDINGS})`)
-    .replace(/\b[A-Za-z_]\w*\b/g, (word) => (names.has(word) ? `${prefix}_${word}` : word));
+  return (
+    text
+      .replace(/@binding\((\d+)\)/g, (_, index) => `@binding(${Number(index) + AGAIN_BINDINGS})`)
+      // Not members: `w.x` has nothing to do with a buffer x.
+      .replace(/\.?\b[A-Za-z_]\w*\b/g, (word) => (names.has(word) ? `${prefix}_${word}` : word))
+  );
 }
 
 function checkVariant(table: KernelTable, { slots = {}, constants = {} }: Variant): void {

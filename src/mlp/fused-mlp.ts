@@ -34,13 +34,16 @@ const LEAST_ROWS = 64;
 /** Parts that `mlp_active` leaves of a layer of so many rows. */
 export const runsOf = (rows: number): number => Math.max(1, Math.min(RUNS, Math.floor(rows / LEAST_ROWS)));
 
+/** Lanes at least: SwiftShader has four, and takes ten seconds to compile attention this way. */
+const LEAST_LANES = 8;
+
 /**
  * How the lanes of a subgroup keep an x of `cols` values in their registers, so many units each, for rows of a dtype;
  * undefined where they cannot, or where it is not worth it: GPUs want more workgroups, and dispatches cost them less.
  */
 export function wholeRows(traits: Traits, dtype: StoredDtype, cols: number) {
   const { software, subgroup } = traits;
-  if (!software || subgroup < 4) return undefined;
+  if (!software || subgroup < LEAST_LANES) return undefined;
   const [{ width }] = rowVariants(traits, 'gate_up_active', dtype, false, cols);
   const units = residentUnits(dtype, width, cols, subgroup);
   return units > 0 ? { slots: unitsOf(dtype, width, cols).slots, units } : undefined;

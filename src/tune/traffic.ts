@@ -44,7 +44,7 @@ export function nameOf({ bound, pipeline }: RecordedDispatch): string {
  * - over a matrix: its weights, and of those that only active rows are read of, their share. Neither the vectors nor the
  *   biases, which are smaller by three orders.
  * - row copies: what is read and what is written, the dispatches of a layer taking equal parts.
- * - attention: keys and values up to this token, once.
+ * - attention: keys and values up to this token, once; and the projections, where it does them on the way.
  * - the rest (embed, norms, lists, sums): every storage buffer bound, once; of the embedding no more than a row.
  * Sizes are those of buffers, so that each dtype counts as it is stored.
  */
@@ -62,7 +62,7 @@ export function leastBytes(
     if (isCopy(dispatch)) return layer ? layer.moved / copies[l] : null;
     // Of the cache it writes one token's part, which is as large as what it reads.
     if (kernel.name === 'rope') return 2 * size('qkv');
-    if (buffers.has('keys')) return layer ? layer.cache : null;
+    if (buffers.has('keys')) return layer ? layer.cache + size('weights') + size('out_weights') : null;
     // The one kernel that looks its rows up: what it reads of the table is as large as what it writes, in f32.
     if (buffers.has('tokens')) return 2 * size('x') + size('scaled') + size('next_norm');
     if (!buffers.has('weights')) {
@@ -70,7 +70,8 @@ export function leastBytes(
     }
     // A predictor's codes are read whole; of the gate at the least what turns out to be active.
     const part = buffers.has('codes') ? activeShare(layer) : share(kernel.slots.rows, layer);
-    return size('weights') * part + size('up_weights') * activeShare(layer) + size('codes');
+    const listed = size('up_weights') + size('down_weights');
+    return size('weights') * part + listed * activeShare(layer) + size('codes');
   });
 }
 
