@@ -51,7 +51,7 @@ export function wholeRows(traits: Traits, dtype: StoredDtype, cols: number) {
 
 /**
  * `mlp_active`: a whole gated layer of one token, from residual stream to residual stream. On lavapipe, where a dispatch
- * costs as much as 100 KB of weights, decoding the shipped model takes two thirds of the time with it and with attention
+ * costs as much as 100 KB of weights, decoding the shipped model takes three quarters of the time with it and with attention
  * fused alike.
  */
 export class FusedMlp {
