@@ -40,8 +40,6 @@ export { updateMany } from './slab/update-many.js';
 export type { UpdateStats } from './slab/update-stats.js';
 export type { SlabDtype } from './slab/slab-fields.js';
 export type { ActiveDownView, SlabView } from './slab/view.js';
-export { parseTuning } from './gpu/tuning-parse.js';
-export { browserStore, loadTuning, type TuningStore } from './gpu/tuning-store.js';
 export { type Settings, settings } from './settings.js';
 export type { Activation } from './mlp/activation.js';
 export { type Compute, COMPUTES } from './mlp/compute.js';

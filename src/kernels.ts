@@ -14,14 +14,14 @@ export {
   type Variant,
 } from './gpu/kernel.js';
 export { attention, embed, rmsNorm, rope } from './llama/kernels.js';
+export { gateUp, gateUpArriving } from './mlp/kernels.js';
 export {
-  down,
-  downArriving,
-  gateUp,
-  gateUpArriving,
-  linear,
-  sumPartials,
-} from './mlp/kernels.js';
+  modelDown as down,
+  modelDownArriving as downArriving,
+  modelLinear as linear,
+  modelSumPartials as sumPartials,
+} from './mlp/model-kernels.js';
 export { gateUpActive, gateUpPredicted, upArriving } from './mlp/threshold-kernels.js';
 export { compact, copyRows, indexSelect, maskValues } from './slab/kernels.js';
+export { copyStagedRows } from './slab/staged-kernels.js';
 export { maskDiff, planMoves, selectRows } from './slab/select-kernels.js';

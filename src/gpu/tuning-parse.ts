@@ -1,6 +1,6 @@
 /** A saved tuning comes from a disk or a page's storage, so it may be anything: every field is checked. */
 import { TuningError } from '../errors.js';
-import { STORED_DTYPES, type StoredDtype } from './layout.js';
+import { STORED_DTYPES, type StoredDtype } from './stored-dtype.js';
 import type { CopyCosts, Costs, MeasuredEntry, Rates, ReadCosts, TunedEntry, Tuning } from './tuning.js';
 
 /** Entries a tuning has at most; the oldest give way. */

@@ -1,5 +1,6 @@
 import { TuningError } from '../errors.js';
-import { setTuning, type Tuning, tuningSettled } from './tuning.js';
+import { pageStorage, SAVED } from './page-storage.js';
+import { setTuning, type Tuning } from './tuning.js';
 import { type TuningKey, tuningKeyOf } from './tuning-key.js';
 import { parseTuning, serializeTuning } from './tuning-parse.js';
 
@@ -52,9 +53,9 @@ export async function saveTuning(device: GPUDevice, store: TuningStore, tuning: 
 
 /** The page's localStorage; null where there is none (Node, a worker, a page that may not use it). */
 export function browserStore(): TuningStore | null {
-  const storage = localStorageOf();
+  const storage = pageStorage();
   if (!storage) return null;
-  const name = ({ hash }: TuningKey): string => `pairslab tuning ${hash}`;
+  const name = ({ hash }: TuningKey): string => SAVED + hash;
   return {
     load: async (key) => {
       const text = storage.getItem(name(key));
@@ -70,28 +71,5 @@ export function parseJson(text: string): unknown {
     return JSON.parse(text);
   } catch {
     throw new TuningError('it is not JSON.', { length: text.length });
-  }
-}
-
-/** Once a device, where nobody chose a tuning or none: what an earlier visit of the page saved. */
-export async function loadTuningOnce(device: GPUDevice): Promise<void> {
-  if (tuningSettled(device)) return;
-  const store = browserStore();
-  if (store) await loadTuning(device, store);
-  else setTuning(device, null);
-}
-
-function localStorageOf(): Storage | undefined {
-  const host = globalThis as {
-    window?: unknown;
-    process?: { versions?: { node?: string } };
-    localStorage?: Storage;
-  };
-  // Node has one too, from 25 on, and warns when it is touched.
-  if (host.window === undefined || host.process?.versions?.node) return undefined;
-  try {
-    return host.localStorage;
-  } catch {
-    return undefined; // a page whose cookies are blocked may not even look
   }
 }

@@ -1,4 +1,4 @@
-import type { StoredDtype } from './layout.js';
+import type { StoredDtype } from './stored-dtype.js';
 
 /** What a variant was timed for. */
 export interface TunedFor {

@@ -4,6 +4,7 @@ import { activationStride, partVectors, valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
 import type { Compute } from '../mlp/compute.js';
+import { modelLinear } from '../mlp/model-kernels.js';
 import { type FusedNorm, type NextNorm, RowOp } from '../mlp/row-op.js';
 import { type LayerRun, type LayerScratch, ThresholdLayer } from '../mlp/threshold-layer.js';
 import type { Stream } from '../mlp/stream.js';
@@ -139,7 +140,7 @@ export class LlamaGraph {
     };
     this.scratch = scratch;
     this.embeds = this.makeEmbeds(this.next(weights.layers[0].inputNorm));
-    const linear = { mode: 'dense', batched, compute } as const;
+    const linear = { table: modelLinear, mode: 'dense', batched, compute } as const;
     this.attention = new AttentionOp(memory, {
       shape: config,
       maxBatch,
@@ -353,6 +354,7 @@ export class LlamaGraph {
 
   private makeHead(norm?: FusedNorm): RowOp {
     return new RowOp(this.memory, {
+      table: modelLinear,
       mode: 'dense',
       compute: this.compute,
       batched: this.maxBatch > 1,

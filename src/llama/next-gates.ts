@@ -1,5 +1,6 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { type Dispatch, encodeDispatch, kernel } from '../gpu/kernel.js';
+import { modelLinear } from '../mlp/model-kernels.js';
 import { RowOp } from '../mlp/row-op.js';
 import type { LlamaGraph } from './graph.js';
 import { rmsNorm } from './kernels.js';
@@ -47,6 +48,7 @@ export class NextGates {
         grid: [1, 1, 1],
       },
       gate: new RowOp(memory, {
+        table: modelLinear,
         rows: gate.field('weight'),
         bias: gate.fields.get('bias'),
         mode: 'dense',

@@ -1,7 +1,7 @@
 import { DeviceLimitError, OptionError } from '../errors.js';
 import { roundUp } from '../gpu/buffers.js';
 import { checkStoredDtype, isQuantized, rowBytes, type StoredDtype } from '../gpu/layout.js';
-import { loadTuningOnce } from '../gpu/tuning-store.js';
+import { loadTuningOnce } from '../gpu/saved-tuning.js';
 import type { ActivationChoice } from '../mlp/activation.js';
 import type { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool } from '../pool/pool.js';

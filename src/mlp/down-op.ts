@@ -2,11 +2,12 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
-import { type DownMode, down, downArriving, sumPartials } from './kernels.js';
+import type { DownMode, DownTables } from './kernels.js';
 import { Bound, type NextNorm, type RowOpRun, type StoredRows } from './row-op.js';
 import { type DownVariant, downVariant, sumsBatch, sumsVectors, unitsOf } from './variants.js';
 
 export interface DownOptions {
+  tables: DownTables;
   rows: StoredRows;
   /** `segments`: the list that gate_up_active leaves, in segments of so many rows. One shard, batch 1. */
   mode: DownMode;
@@ -54,7 +55,7 @@ export class DownOp {
 
   constructor(memory: BufferGroup, options: DownOptions) {
     const { device } = memory;
-    const { rows, batched, maxBatch, columns, put, segment } = options;
+    const { tables, rows, batched, maxBatch, columns, put, segment } = options;
     this.options = options;
     this.variant = options.variant ?? downVariant(device, rows.dtype, batched, columns);
     const { sums, width, WORKGROUP, workgroups } = this.variant;
@@ -71,7 +72,7 @@ export class DownOp {
       ),
     );
     const all = this.splits * rows.shards.length;
-    this.kernel = kernel(device, options.pool ? downArriving : down, {
+    this.kernel = kernel(device, options.pool ? tables.arriving : tables.down, {
       slots: {
         ...(options.pool ? { arrive: sums } : {}),
         dtype: stored.slots.dtype,
@@ -100,7 +101,7 @@ export class DownOp {
     const partials = options.partials ?? new Scratch(memory, 'down partials');
     partials.reserve(all * maxBatch * this.quads * 16);
     this.sum = {
-      kernel: kernel(device, sumPartials, { slots: { put } }),
+      kernel: kernel(device, tables.sum, { slots: { put } }),
       params: memory.uniform('down sum params', [all, this.quads, columns, options.outStride]),
       partials,
     };

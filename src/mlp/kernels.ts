@@ -24,19 +24,13 @@ import dtypeQ4 from '../../shaders/lib/dtype_q4.wgsl';
 import dtypeQ4Word from '../../shaders/lib/dtype_q4_word.wgsl';
 import dtypeQ8 from '../../shaders/lib/dtype_q8.wgsl';
 import dtypeQ8Word from '../../shaders/lib/dtype_q8_word.wgsl';
-import finishAdd from '../../shaders/lib/finish_add.wgsl';
 import finishPartials from '../../shaders/lib/finish_partials.wgsl';
-import finishResidual from '../../shaders/lib/finish_residual.wgsl';
 import finishStore from '../../shaders/lib/finish_store.wgsl';
 import keepAll from '../../shaders/lib/keep_all.wgsl';
 import keepMasked from '../../shaders/lib/keep_masked.wgsl';
 import normNone from '../../shaders/lib/norm_none.wgsl';
-import normRms from '../../shaders/lib/norm_rms.wgsl';
 import octet from '../../shaders/lib/octet.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
-import putAdd from '../../shaders/lib/put_add.wgsl';
-import putGated from '../../shaders/lib/put_gated.wgsl';
-import putResidual from '../../shaders/lib/put_residual.wgsl';
 import putStore from '../../shaders/lib/put_store.wgsl';
 import quads1 from '../../shaders/lib/quads_1.wgsl';
 import quads2 from '../../shaders/lib/quads_2.wgsl';
@@ -51,11 +45,7 @@ import rowsArriving from '../../shaders/lib/rows_arriving.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
-import rowsSegments from '../../shaders/lib/rows_segments.wgsl';
-import rowsSlots from '../../shaders/lib/rows_slots.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
-import sumAdd from '../../shaders/lib/sum_add.wgsl';
-import sumResidual from '../../shaders/lib/sum_residual.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1x1 from '../../shaders/lib/sums_1x1.wgsl';
 import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
@@ -139,7 +129,6 @@ const rows = {
   dense: rowsDense + keepAll + spansRun,
   packed: rowsPacked + keepAll + spansRun,
   indexed: rowsIndexed + keepAll + spansRun,
-  slots: rowsSlots + keepAll + spansRun,
 };
 /** The same under the masks of the batch's elements: of all rows (the dense baseline), or of a list with the rows of any. */
 const masked = {
@@ -161,14 +150,13 @@ const activation = {
 /** Rows of a slab that are multiplied while they are brought in: of the two kernels that do both. */
 export const arriving = { arriving: rowsArriving + spansRun };
 
-/** How a kernel reaches its rows. */
-export type RowsMode = keyof typeof rows | keyof typeof arriving;
-/** Down can take them from the list that gate_up_active leaves, too. */
+/** How a kernel reaches its rows; in a model (model-kernels) also wherever they lie in a slab's slots. */
+export type RowsMode = keyof typeof rows | keyof typeof arriving | 'slots';
+/** A model's down can take them from the list that gate_up_active leaves, too. */
 export type DownMode = RowsMode | 'segments';
 /** Ways that a row kernel has besides, and that down has no need of: what it reads is zero where a mask says so. */
 export type MaskedMode = keyof typeof masked;
 
-export const norm = { none: normNone, rms: normRms };
 export const shared = {
   params,
   team,
@@ -189,8 +177,8 @@ export const linear: KernelTable = {
   code: linearCode,
   slots: {
     ...shared,
-    norm,
-    put: { store: putStore, add: putAdd, residual: putResidual, activate: putActivate, gated: putGated },
+    norm: { none: normNone },
+    put: { store: putStore, activate: putActivate },
   },
   constants: rowDefaults,
 };
@@ -219,12 +207,7 @@ export const gateUpArriving: KernelTable = {
   constants: rowDefaults,
 };
 
-const finish = {
-  partials: finishPartials,
-  store: finishStore,
-  add: finishAdd,
-  residual: finishResidual,
-};
+const finish = { partials: finishPartials, store: finishStore };
 
 export const down: KernelTable = {
   name: 'down',
@@ -234,7 +217,7 @@ export const down: KernelTable = {
     quads,
     dtype,
     sums,
-    rows: { ...rows, segments: rowsSegments },
+    rows,
     finish,
   },
   // SEGMENT is gate_up_active's ROWS, where its lists are read.
@@ -260,6 +243,14 @@ export const downArriving: KernelTable = {
 export const sumPartials: KernelTable = {
   name: 'sum_partials',
   code: sumPartialsCode,
-  slots: { put: { store: sumStore, add: sumAdd, residual: sumResidual } },
+  slots: { put: { store: sumStore } },
   constants: { WORKGROUP: 64 },
 };
+
+/** The kernels of a down projection: its rows, its rows while they arrive, and the second pass. */
+export interface DownTables {
+  readonly down: KernelTable;
+  readonly arriving: KernelTable;
+  readonly sum: KernelTable;
+}
+export const downTables: DownTables = { down, arriving: downArriving, sum: sumPartials };

@@ -3,6 +3,7 @@ import { encodeDispatch, foldGrid, type Kernel, kernel } from '../gpu/kernel.js'
 import { traitsOf } from '../gpu/traits.js';
 import { DevicePool } from '../pool/device-pool.js';
 import type { ActiveOpOptions } from './active-op.js';
+import { modelLinear } from './model-kernels.js';
 import { gateUpPredicted } from './threshold-kernels.js';
 import { latentValues, planeWords, predictorCodes, type RowPredictor } from './predictor.js';
 import { RowOp, rowParams } from './row-op.js';
@@ -136,6 +137,7 @@ export class PredictedOp {
       const { xStride } = options;
       const rows = predictor.project.field('weight');
       const op = new RowOp(memory, {
+        table: modelLinear,
         rows,
         mode: 'dense',
         xStride,

@@ -6,7 +6,7 @@ import type { Field, Shard } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
-import { linear, type MaskedMode, type RowsMode } from './kernels.js';
+import type { MaskedMode, RowsMode } from './kernels.js';
 import { forAllRows, type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
@@ -30,7 +30,8 @@ export interface NextNorm {
 
 /** Everything an op is made of that stays the same from step to step. */
 export interface RowOpOptions {
-  table?: KernelTable;
+  /** linear, gate_up, or one of their kind. */
+  table: KernelTable;
   rows: StoredRows;
   mode: RowsMode | MaskedMode;
   /** For mode `arriving`, where `rows` are a slab's: the pool's, stored alike, in one shard. */
@@ -85,7 +86,7 @@ export class RowOp {
   private readonly bound = new Bound<GPUBindGroup[]>();
 
   constructor(memory: BufferGroup, options: RowOpOptions) {
-    const { rows, bias, activation, norm, table = linear } = options;
+    const { rows, bias, activation, norm, table } = options;
     const { device } = memory;
     const kind = table.name.startsWith('gate_up') ? 'gate_up' : 'linear';
     this.device = device;
@@ -154,7 +155,7 @@ export class RowOp {
 
 /** lib/row_params.wgsl */
 export function rowParams(
-  options: Omit<RowOpOptions, 'mode' | 'batched'>,
+  options: Omit<RowOpOptions, 'table' | 'mode' | 'batched'>,
   shard: Pick<Shard, 'rows' | 'base'>,
   units: number,
 ): number[] {

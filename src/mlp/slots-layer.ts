@@ -3,6 +3,7 @@ import type { Region } from '../gpu/regions.js';
 import type { ResidentSlab } from '../slab/resident-slab.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
+import { modelDownTables, modelLinear } from './model-kernels.js';
 import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
 import type { LayerRun, LayerScratch } from './threshold-layer.js';
 
@@ -91,6 +92,7 @@ export class SlotsLayer {
     const { slab, compute } = this.parts;
     const { xStride, gateStride, maxBatch } = this.scratch;
     return new RowOp(this.memory, {
+      table: modelLinear,
       rows: slabRows(slab, 'up') as StoredRows,
       bias: slabRows(slab, 'bias'),
       mode: 'slots',
@@ -108,6 +110,7 @@ export class SlotsLayer {
     const { slab, next } = this.parts;
     const { xStride, gateStride, hidden, maxBatch, partials } = this.scratch;
     return new DownOp(this.memory, {
+      tables: modelDownTables,
       rows: slabRows(slab, 'down') as StoredRows,
       mode: 'slots',
       columns: hidden,

@@ -2,7 +2,7 @@ import { BufferGroup, roundUp } from '../gpu/buffers.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import { gateUp, gateUpArriving, type MaskedMode, type RowsMode } from './kernels.js';
+import { downTables, gateUp, gateUpArriving, linear, type MaskedMode, type RowsMode } from './kernels.js';
 import { RowOp, type RowOpOptions, type RowOpRun, type StoredRows } from './row-op.js';
 
 /** What a layer's ops are made for. */
@@ -62,7 +62,7 @@ export class SparseGraph {
     const batched = maxBatch > 1;
     const stride = roundUp(capacity, 4);
     this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
-    const shared: RowOpOptions = {
+    const shared: Omit<RowOpOptions, 'table'> = {
       rows: first,
       pool: pool?.first,
       mode: (masked && MASKED[mode]) || mode,
@@ -75,9 +75,12 @@ export class SparseGraph {
     };
     this.first = new RowOp(
       this.memory,
-      gated ? { ...shared, table: pool ? gateUpArriving : gateUp } : { ...shared, put: 'activate' },
+      gated
+        ? { ...shared, table: pool ? gateUpArriving : gateUp }
+        : { ...shared, table: linear, put: 'activate' },
     );
     this.down = new DownOp(this.memory, {
+      tables: downTables,
       rows: down,
       pool: pool?.down,
       mode,

@@ -11,7 +11,7 @@ import { Slab } from '../slab/slab.js';
 import type { SlabOptions } from '../slab/slab-options.js';
 import type { UpdateStats } from '../slab/update-stats.js';
 import type { SlabDtype } from '../slab/slab-fields.js';
-import { loadTuningOnce } from '../gpu/tuning-store.js';
+import { loadTuningOnce } from '../gpu/saved-tuning.js';
 import { type Activation, type ActivationChoice, chooseActivation } from './activation.js';
 import { SparseGraph, type SparseGraphRun } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';

@@ -12,6 +12,7 @@ import { ActiveOp, canFuse } from './active-op.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
 import type { DownMode, RowsMode } from './kernels.js';
+import { modelDownTables, modelLinear } from './model-kernels.js';
 import { upArriving } from './threshold-kernels.js';
 import { type DevicePredictor, PredictedOp } from './predicted-op.js';
 import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
@@ -166,6 +167,7 @@ export class ThresholdLayer {
     const { gate, activation, compute, threshold } = this.parts;
     const { xStride, gateStride, maxBatch, norm } = this.scratch;
     this.gateOp ??= new RowOp(this.memory, {
+      table: modelLinear,
       rows: gate.field('weight'),
       mode: 'dense',
       bias: gate.fields.get('bias'),
@@ -272,7 +274,7 @@ export class ThresholdLayer {
       up: active
         ? undefined
         : new RowOp(this.memory, {
-            table: arriving ? upArriving : undefined,
+            table: arriving ? upArriving : modelLinear,
             rows: up,
             pool: arriving ? pool?.field('up') : undefined,
             // Segments come with what is fused.
@@ -287,6 +289,7 @@ export class ThresholdLayer {
             norm,
           }),
       down: new DownOp(this.memory, {
+        tables: modelDownTables,
         rows: packed('down') as StoredRows,
         pool: arriving ? pool?.field('down') : undefined,
         mode,

@@ -13,7 +13,7 @@ import {
   planField,
   quantizationOf,
 } from './fields.js';
-import { HostPool } from './host-pool.js';
+import type { HostPool } from './host-pool.js';
 
 export interface PoolOptions {
   /** How rows are stored. Default f32. */
@@ -179,7 +179,7 @@ function planPool(
   label: string,
   options: PoolOptions,
 ): { rows: number; plans: readonly FieldPlan[] } {
-  if (from instanceof HostPool) {
+  if (isHostPool(from)) {
     const packed = [...from.fields.values()].map((field) => ({
       ...field,
       source: [],
@@ -193,6 +193,9 @@ function planPool(
   const rows = countRows(label, from, options.rows);
   return { rows, plans: names.map((name) => planField(label, name, from[name], dtype)) };
 }
+
+/** By what it can do: an app without such a pool needs no code of it. No field is a function. */
+const isHostPool = (from: PoolSource): from is HostPool => typeof from.fieldRows === 'function';
 
 /** @throws as `DevicePool.from`, for what cannot be on `device`. */
 function rowsOfShards(

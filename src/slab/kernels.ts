@@ -4,9 +4,6 @@ import indexSelectCode from '../../shaders/index_select.wgsl';
 import activeBits from '../../shaders/lib/active_bits.wgsl';
 import activeUnion from '../../shaders/lib/active_union.wgsl';
 import activeValues from '../../shaders/lib/active_values.wgsl';
-import bundled1 from '../../shaders/lib/bundled_1.wgsl';
-import bundled2 from '../../shaders/lib/bundled_2.wgsl';
-import bundled3 from '../../shaders/lib/bundled_3.wgsl';
 import fields1 from '../../shaders/lib/fields_1.wgsl';
 import fields2 from '../../shaders/lib/fields_2.wgsl';
 import fields3 from '../../shaders/lib/fields_3.wgsl';
@@ -36,17 +33,11 @@ const from: Readonly<Record<StoredDtype, string>> = {
 const slots = {
   /** Of copies that are blind to dtype. */
   vector: { '1': vector1, '2': vector2, '4': vector4 },
-  /**
-   * How many fields a dispatch copies as they are, each from its own buffer or all from bundled rows; or one part of a
-   * field, converted.
-   */
+  /** How many fields a dispatch copies as they are; or one part of a field, converted. */
   fields: {
     '1': fields1,
     '2': fields2,
     '3': fields3,
-    bundled_1: bundled1,
-    bundled_2: bundled2,
-    bundled_3: bundled3,
     convert: fieldsConvert,
   },
   /** Of `convert`: what the pool and what the slab stores. */
@@ -54,7 +45,7 @@ const slots = {
   to: { f32: toF32, f16: toF16 },
 };
 
-/** The row copy: WORKGROUP lanes along a row, ROWS rows a workgroup. STAGED 1: out of rows staged in the moves' order. */
+/** The row copy: WORKGROUP lanes along a row, ROWS rows a workgroup. STAGED 1: see staged-kernels. */
 export const copyRows: KernelTable = {
   name: 'copy_rows',
   code: copyRowsCode,

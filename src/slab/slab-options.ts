@@ -14,11 +14,9 @@ export interface SlabOptions extends CopyTuning {
   dtype?: SlabDtype | Readonly<Record<string, SlabDtype>>;
   /** How many updates may be encoded before one submit. Default 4. */
   pendingUpdates?: number;
-  /** Where the slab is. Needed when the pool is not on a device. */
-  device?: GPUDevice;
   /**
-   * Staging memory for rows of a pool that is not on the device; slabs may share one. Default: its own, 4 MiB or what
-   * the whole slab needs, if that is less.
+   * Staging memory for rows of a pool that is not on the device, and where the slab is then: such a slab needs one, of
+   * `pairslab/pool`. Slabs may share it.
    */
   ring?: UploadRing;
   label?: string;

@@ -1,6 +1,6 @@
 import { OnDeviceError, OptionError } from '../errors.js';
 import { allocate } from '../gpu/allocate.js';
-import { checkLost } from '../gpu/lost.js';
+import { checkLost, isLost } from '../gpu/lost.js';
 import type { Region } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import {
@@ -16,12 +16,10 @@ import {
 import { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool, ReadOptions } from '../pool/pool.js';
 import { settings } from '../settings.js';
-import { ArrivingRows } from './arriving-rows.js';
 import type { SlabCopier, SlabField } from './copier.js';
 import { checkPlainCopy, slabFields } from './slab-fields.js';
 import type { SlabOptions, UpdateOptions } from './slab-options.js';
 import { SlabParts, slabDevice } from './slab-parts.js';
-import { type StagedCopier, type StagedMoves, stageMoves } from './staged-copier.js';
 import { measuredTau } from './tau.js';
 import { describe, moves, type UpdateStats } from './update-stats.js';
 import type { UploadRing } from './upload-ring.js';
@@ -51,15 +49,13 @@ export class Slab {
   private readonly converts: boolean;
   private readonly options: SlabOptions;
   private parts: SlabParts;
-  /** Rows on their way to `load`. */
-  private readonly arriving = new ArrivingRows();
   /** The last `load`, whatever becomes of it. */
   private loads: Promise<unknown> = Promise.resolve();
   private destroyed = false;
 
   /**
    * @throws OptionError for a capacity outside 1..N, a knob out of range, a dtype that rows cannot be converted to, a
-   * ring that cannot hold a row, or no device for a pool that has none; DeviceLimitError when a field does not fit in
+   * ring that cannot hold a row, or none for a pool that is not on a device; DeviceLimitError when a field does not fit in
    * one binding. Nothing stays allocated then.
    */
   constructor(pool: DevicePool | OffDevicePool, options: SlabOptions = {}) {
@@ -132,7 +128,7 @@ export class Slab {
 
   /** Through which rows reach the slab that are not on the device. */
   get ring(): UploadRing | undefined {
-    return this.parts.staged?.ring;
+    return this.parts.far && this.options.ring;
   }
 
   /** GPU bytes that the slab owns. */
@@ -147,10 +143,13 @@ export class Slab {
    */
   update(mask: Bitmask, options: UpdateOptions = {}): UpdateStats {
     const { device } = this;
-    if (this.parts.staged) {
-      this.checkInMemory();
+    const { far } = this.parts;
+    if (far) {
+      far.checkInMemory();
       const { plan, stats } = this.planFor(mask, options);
-      if (moves(stats)) this.scatter(plan, stageMoves(plan.moves));
+      if (!moves(stats)) return stats;
+      far.submit(plan);
+      this.map.commit(plan);
       return stats;
     }
     const encoder = device.createCommandEncoder({ label: `pairslab ${this.label} update` });
@@ -195,7 +194,7 @@ export class Slab {
     options: UpdateOptions = {},
     known?: Transition,
   ): UpdateStats {
-    if (this.parts.staged) this.checkInMemory();
+    this.checkInMemory();
     return this.encodePlan(pass, this.planFor(mask, options, known), mask, options);
   }
 
@@ -206,12 +205,10 @@ export class Slab {
     mask: Bitmask,
     { repackBy }: UpdateOptions,
   ): UpdateStats {
-    const { copier, staged } = this.parts;
+    const { copier, far } = this.parts;
     if (!moves(stats)) return stats;
-    if (staged) {
-      const rows = stageMoves(plan.moves);
-      staged.encode(pass, rows, 0, rows.ids.length, plan.active);
-    } else if (copier) {
+    far?.encode(pass, plan);
+    if (copier) {
       if (plan.kind !== 'repack') copier.encodeMoves(pass, plan.moves, plan.active);
       else if (repackBy === 'mask') copier.encodeMask(pass, mask.words, plan.active);
       else copier.encodeIds(pass, mask.ids());
@@ -284,9 +281,9 @@ export class Slab {
   }
 
   /**
-   * Makes the slab anew on `device`, where its pool and a ring that it was given must be already: the same mask, in the
-   * same slots, its rows written again. Of a slab that was planned on the device, the mask is the one that the host knew
-   * last.
+   * Makes the slab anew on `device`, where its pool must be already: the same mask, in the same slots, its rows written
+   * again. A ring whose device was lost comes along. Of a slab that was planned on the device, the mask is the one that
+   * the host knew last.
    * @throws OptionError when pool or ring are on another device; what the constructor and the pool's `read` throw. The
    * slab is then as it was.
    */
@@ -345,13 +342,15 @@ export class Slab {
 
   private async rebuildNow(device: GPUDevice): Promise<void> {
     const { pool, slots, options, label } = this;
-    for (const one of [pool, options.ring])
+    const { ring } = options;
+    if (ring && ring.device !== device && isLost(ring.device)) ring.rebuild(device);
+    for (const one of [pool, ring])
       if (one && 'device' in one && one.device !== device)
         throw new OptionError(`rebuild ${one.label} on the device before ${label}, which needs it there.`);
     const { version } = slots;
     const parts = await allocate(device, () => this.makeParts(device), label);
     try {
-      await parts.fill(pool, slots.slots());
+      await parts.fill(slots.slots());
       this.checkVersion(version);
     } catch (error) {
       parts.destroy();
@@ -402,27 +401,23 @@ export class Slab {
 
   /** @throws OptionError for rows that must be read first. */
   checkInMemory(): void {
-    const { pool } = this;
-    if (pool instanceof DevicePool || pool.readNow) return;
-    throw new OptionError(`the rows of ${pool.label} have to be read first: use \`await slab.load(mask)\`.`);
+    this.parts.far?.checkInMemory();
   }
 
   private async loadNow(mask: Bitmask, options: UpdateOptions & ReadOptions): Promise<UpdateStats> {
-    const { pool } = this;
-    if (pool instanceof DevicePool) return this.update(mask, options);
+    const { far } = this.parts;
+    if (!far) return this.update(mask, options);
     options.signal?.throwIfAborted();
     const { plan, stats } = this.planFor(mask, options);
     if (!moves(stats)) return stats;
-    const rows = stageMoves(plan.moves);
-    const bytes = rows.ids.length * pool.rowBytes;
-    const arrived = this.arriving.room(bytes);
-    if (bytes > 0) await pool.read(rows.ids, arrived, options);
+    const submit = await far.read(plan, options);
     options.signal?.throwIfAborted();
     if (this.destroyed)
       throw new OptionError(`${this.label} was destroyed while its rows were on their way.`);
     this.checkVersion(plan.version);
     checkLost(this.device);
-    this.scatter(plan, rows, arrived);
+    submit();
+    this.map.commit(plan);
     return stats;
   }
 
@@ -433,11 +428,6 @@ export class Slab {
       planned,
       current,
     });
-  }
-
-  private scatter(plan: Plan, rows: StagedMoves, arrived?: Uint8Array<ArrayBuffer>): void {
-    (this.parts.staged as StagedCopier).submit(rows, plan.active, arrived);
-    this.map.commit(plan);
   }
 
   /** Whether an update is fastest by buffer copies here, as tuning found, and can be done so: a plain paired one. */

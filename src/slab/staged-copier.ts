@@ -7,8 +7,7 @@ import { MOVE_FROM_SLAB } from '../plan/index.js';
 import type { FieldLayout } from '../pool/fields.js';
 import { bundleOffsets, type OffDevicePool } from '../pool/pool.js';
 import { FIELDS_PER_DISPATCH, HEADER, type SlabField } from './copier.js';
-import { copyRows } from './kernels.js';
-import type { UploadRing } from './upload-ring.js';
+import { copyStagedRows } from './staged-kernels.js';
 import { type CopyKnobs, type CopyTuning, copyKnobs } from './variants.js';
 
 /** A plan's moves, those of pool rows first: they are uploaded in this order. Any order is right for such moves. */
@@ -41,6 +40,19 @@ export function stageMoves(moves: Uint32Array): StagedMoves {
   return { ids, fromPool, fromSlab };
 }
 
+/** Where rows are staged: an `UploadRing`, which says what these do. */
+export interface StagingMemory {
+  readonly device: GPUDevice;
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+  readonly label: string;
+  room(rowBytes: number): number;
+  take(rowBytes: number, rows: number): number;
+  stage(rowBytes: number, first: number, rows: number): Uint8Array<ArrayBuffer>;
+  write(rowBytes: number, first: number, rows: Uint8Array<ArrayBuffer>): void;
+  release(places: number): void;
+}
+
 interface Piece {
   kernel: Kernel;
   bindings: Record<string, GPUBuffer>;
@@ -49,7 +61,7 @@ interface Piece {
 
 /** Encodes row copies from an upload ring into a slab's buffers: one upload and one dispatch for up to three fields. */
 export class StagedCopier {
-  readonly ring: UploadRing;
+  private readonly ring: StagingMemory;
   private readonly pool: OffDevicePool;
   private readonly regions: Regions;
   private readonly words: Uint32Array<ArrayBuffer>;
@@ -65,7 +77,7 @@ export class StagedCopier {
     rowList: GPUBuffer,
     capacity: number,
     memory: BufferGroup,
-    ring: UploadRing,
+    ring: StagingMemory,
     options: CopyTuning & { pendingUpdates?: number },
   ) {
     if (ring.bytes < pool.rowBytes) {
@@ -195,7 +207,7 @@ export class StagedCopier {
       const unit = 4 * knobs.vectorWidth;
       const three = (of: (field: FieldLayout) => number) =>
         [0, 1, 2].map((k) => (some[k] ? of(some[k]) / unit : 0));
-      const made = kernel(device, copyRows, {
+      const made = kernel(device, copyStagedRows, {
         slots: { vector: String(knobs.vectorWidth), fields: `bundled_${some.length}` },
         constants,
       });
@@ -208,7 +220,7 @@ export class StagedCopier {
       let poolPart = start(field) / 16;
       let slabPart = 0;
       for (const cols of field.parts) {
-        const made = kernel(device, copyRows, {
+        const made = kernel(device, copyStagedRows, {
           slots: { vector: '4', fields: 'convert', from: field.dtype, to: slab.dtype },
           constants,
         });

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.js';
 import { BufferGroup } from '../gpu/buffers.js';
+import { OffDeviceRows, type OffDeviceTarget } from './off-device-rows.js';
 
 export interface UploadRingOptions {
   /** Size of the staging memory, on the device and again on the host. Default 4 MiB. */
@@ -13,6 +14,8 @@ const DEFAULT_BYTES = 4 << 20;
  * Staging memory of a fixed size, through which rows of pools that are not on the device reach slabs: made once, used
  * again and again. Several slabs may share one. `writeBuffer` happens before the submit, so what is encoded for one
  * submit must not share a place; after the submit the queue's order keeps uploads and copies apart.
+ *
+ * A slab gets all that such pools need with its ring, so that an app whose pools are on the device has none of it.
  */
 export class UploadRing {
   /** Bytes of staging memory on the device. */
@@ -58,6 +61,11 @@ export class UploadRing {
     this.memory = memory;
     this.at = 0;
     this.held = 0;
+  }
+
+  /** For `Slab`: what brings rows of its pool into its buffers. @throws OptionError when the ring cannot hold one row. */
+  rowsFor(target: OffDeviceTarget): OffDeviceRows {
+    return new OffDeviceRows(this, target);
   }
 
   /** How many rows of `rowBytes` bytes can be taken now. */

@@ -7,7 +7,8 @@ import type { TunedEntry } from '../gpu/tuning.js';
 import { ActiveOp } from '../mlp/active-op.js';
 import { chooseActivation } from '../mlp/activation.js';
 import { DownOp } from '../mlp/down-op.js';
-import { gateUp, linear } from '../mlp/kernels.js';
+import { downTables, gateUp } from '../mlp/kernels.js';
+import { modelLinear } from '../mlp/model-kernels.js';
 import { RowOp, type StoredRows } from '../mlp/row-op.js';
 import { type DownVariant, downVariants, type RowVariant, rowVariants } from '../mlp/variants.js';
 import { DevicePool } from '../pool/device-pool.js';
@@ -73,7 +74,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
     const out = bench.values(rows);
     return bench.rowOps('linear', matrices, (field, variant) => {
       const op = new RowOp(bench.memory, {
-        table: linear,
+        table: modelLinear,
         rows: field,
         mode: 'dense',
         xStride,
@@ -140,6 +141,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
     const ops = (variant: DownVariant) =>
       matrices.map((field) => {
         const op = new DownOp(bench.memory, {
+          tables: downTables,
           rows: field,
           mode: 'indexed',
           columns: hidden,

@@ -3,7 +3,9 @@ import { OptionError } from '../../src/errors.js';
 import { compose, foldGrid, type KernelTable, kernel } from '../../src/gpu/kernel.js';
 import * as llama from '../../src/llama/kernels.js';
 import * as mlp from '../../src/mlp/kernels.js';
+import * as model from '../../src/mlp/model-kernels.js';
 import * as slab from '../../src/slab/kernels.js';
+import * as staged from '../../src/slab/staged-kernels.js';
 import { describeAdapters } from '../support/adapters.js';
 
 const table: KernelTable = {
@@ -30,7 +32,9 @@ const one = { slots: { value: 'one' } };
 /** Every table of the package. */
 const isTable = (value: unknown): value is KernelTable =>
   typeof value === 'object' && value !== null && 'code' in value && 'slots' in value;
-const tables = [mlp, slab, llama].flatMap((module) => Object.values<unknown>(module).filter(isTable));
+const tables = [mlp, model, slab, staged, llama].flatMap((module) =>
+  Object.values<unknown>(module).filter(isTable),
+);
 
 describe('compose', () => {
   it('fills slots, takes the only choice by itself, and sets constants', () => {

@@ -3,12 +3,16 @@ import { minifyWgsl } from '../../scripts/wgsl.mjs';
 import { compose, type KernelTable, type Variant } from '../../src/gpu/kernel.js';
 import * as llama from '../../src/llama/kernels.js';
 import * as mlp from '../../src/mlp/kernels.js';
+import * as model from '../../src/mlp/model-kernels.js';
 import * as slab from '../../src/slab/kernels.js';
 import * as select from '../../src/slab/select-kernels.js';
+import * as staged from '../../src/slab/staged-kernels.js';
 
 const isTable = (value: unknown): value is KernelTable =>
   typeof value === 'object' && value !== null && 'code' in value && 'slots' in value;
-const tables = [llama, mlp, slab, select].flatMap((module) => Object.values(module).filter(isTable));
+const tables = [llama, mlp, model, slab, staged, select].flatMap((module) =>
+  Object.values(module).filter(isTable),
+);
 
 /** What is left of WGSL for a compiler: its tokens, longest first where one is the beginning of another. */
 function tokens(code: string): string[] {

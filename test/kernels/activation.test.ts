@@ -1,7 +1,8 @@
 /** Every activation, as `linear` and `gate_up` apply it, over a fine grid and far out. */
 import { describe, expect, it } from 'vitest';
 import { type ActivationSlot, activate, erf } from '../../shaders/lib/activate.js';
-import { gateUp, linear } from '../../src/mlp/kernels.js';
+import { gateUp } from '../../src/mlp/kernels.js';
+import { modelLinear as linear } from '../../src/mlp/model-kernels.js';
 import { describeAdapters } from '../support/adapters.js';
 import { Expected } from './compare.js';
 import { rowParams, storeRows, useLab } from './lab.js';

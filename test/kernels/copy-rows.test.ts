@@ -3,6 +3,7 @@ import { it } from 'vitest';
 import { copyRows as copyTwin, stagedMoves } from '../../shaders/copy_rows.js';
 import { indexSelect as selectTwin } from '../../shaders/index_select.js';
 import { copyRows, indexSelect } from '../../src/slab/kernels.js';
+import { copyStagedRows } from '../../src/slab/staged-kernels.js';
 import { describeAdapters } from '../support/adapters.js';
 import { checkWords } from './compare.js';
 import { folded, type Lab, type Launch, poisoned, shardsOf, useLab } from './lab.js';
@@ -179,7 +180,7 @@ describeAdapters('copy_rows out of staged rows', (ctx) => {
         buffers.bundle = lab.uniform([...three((k) => starts[k]), rowWords / one.vector]);
         const [x, y] = folded(Math.max(1, Math.ceil(pairs.length / one.ROWS)), one.fold);
         lab.run({
-          table: copyRows,
+          table: copyStagedRows,
           variant: {
             slots: { vector: String(one.vector), fields: `bundled_${one.fields}` },
             constants: { WORKGROUP: one.WORKGROUP, ROWS: one.ROWS, STAGED: 1 },

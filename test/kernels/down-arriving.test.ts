@@ -1,7 +1,7 @@
 import { it } from 'vitest';
 import { downArriving as twin } from '../../shaders/down_arriving.js';
 import { roundUp } from '../../src/gpu/buffers.js';
-import { downArriving } from '../../src/mlp/kernels.js';
+import { modelDownArriving as downArriving } from '../../src/mlp/model-kernels.js';
 import { sumsVectors, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';

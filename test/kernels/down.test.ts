@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { down as twin } from '../../shaders/down.js';
 import { sumPartials as sumTwin } from '../../shaders/sum_partials.js';
 import { roundUp } from '../../src/gpu/buffers.js';
-import { down, sumPartials } from '../../src/mlp/kernels.js';
+import { modelDown as down, modelSumPartials as sumPartials } from '../../src/mlp/model-kernels.js';
 import { sumsBatch, sumsVectors, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';

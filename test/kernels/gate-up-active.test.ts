@@ -6,7 +6,7 @@ import { activate } from '../../shaders/lib/activate.js';
 import { linear as linearTwin } from '../../shaders/linear.js';
 import { rmsNorm as normTwin } from '../../shaders/rms_norm.js';
 import { activationStride } from '../../src/gpu/layout.js';
-import { down, linear } from '../../src/mlp/kernels.js';
+import { modelDown as down, modelLinear as linear } from '../../src/mlp/model-kernels.js';
 import { gateUpActive } from '../../src/mlp/threshold-kernels.js';
 import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';

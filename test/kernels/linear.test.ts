@@ -2,7 +2,7 @@ import { it } from 'vitest';
 import { linear as twin } from '../../shaders/linear.js';
 import { maskValues } from '../../shaders/mask_values.js';
 import { activationStride } from '../../src/gpu/layout.js';
-import { linear } from '../../src/mlp/kernels.js';
+import { modelLinear as linear } from '../../src/mlp/model-kernels.js';
 import { tileBatch, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';

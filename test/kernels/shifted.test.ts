@@ -1,7 +1,7 @@
 /** f16 weights that are widened by shifts: every finite f16 comes out exactly, where the adapter keeps small f32. */
 import { it } from 'vitest';
 import { decodeF16 } from '../../src/dtype.js';
-import { down } from '../../src/mlp/kernels.js';
+import { modelDown as down } from '../../src/mlp/model-kernels.js';
 import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { checkWords } from './compare.js';

@@ -1,7 +1,7 @@
 /** Teams at their edges: workgroups smaller than a subgroup, or with a team that does not fill it. */
 import { expect, it } from 'vitest';
 import { linear as twin } from '../../shaders/linear.js';
-import { linear } from '../../src/mlp/kernels.js';
+import { modelLinear as linear } from '../../src/mlp/model-kernels.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { residentUnits, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';

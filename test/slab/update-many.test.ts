@@ -41,7 +41,7 @@ describeAdapters('updateMany', (ctx) => {
     [LAYER, LAYER, OTHER, LAYER].map((shapes, l) => {
       const { specs } = makeSpecs(ROWS, shapes, l + 1);
       const pool = home === 'device' ? DevicePool.from(device, specs) : HostPool.from(specs);
-      const make = () => new Slab(pool, { device, ring, capacity: CAPACITY });
+      const make = () => new Slab(pool, { ring, capacity: CAPACITY });
       return { pool, one: make(), many: make() };
     });
   const destroy = (made: ReturnType<typeof layers>) => {
@@ -118,7 +118,8 @@ describeAdapters('updateMany', (ctx) => {
       read: host.read.bind(host),
       readNow: 0,
     };
-    const far = new Slab({ ...unread }, { device });
+    const ring = new UploadRing(device, { bytes: 1 << 12 });
+    const far = new Slab({ ...unread }, { ring });
     for (const [given, masks, kind] of [
       [slabs, [good, good, good, Bitmask.full(ROWS)], CapacityError],
       [slabs, [good, good, good, Bitmask.empty(ROWS + 1)], ShapeError],
@@ -131,6 +132,7 @@ describeAdapters('updateMany', (ctx) => {
     }
     expect(updateMany(slabs, [good, good, good, good]).map(({ writes }) => writes)).toEqual([3, 3, 3, 3]);
     far.destroy();
+    ring.destroy();
     destroy(made);
   });
 });

@@ -8,13 +8,8 @@ import { setTuning, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
 import { diskStore, tuningFile } from '../../src/node/tuning-store.js';
 import { tuningKey, tuningKeyOf } from '../../src/gpu/tuning-key.js';
 import { parseTuning, serializeTuning } from '../../src/gpu/tuning-parse.js';
-import {
-  browserStore,
-  loadTuning,
-  loadTuningOnce,
-  readTuning,
-  saveTuning,
-} from '../../src/gpu/tuning-store.js';
+import { browserStore, loadTuning, readTuning, saveTuning } from '../../src/gpu/tuning-store.js';
+import { loadTuningOnce } from '../../src/gpu/saved-tuning.js';
 import { VERSION } from '../../src/version.js';
 
 const INFO = {
@@ -53,6 +48,17 @@ const costs = {
 };
 const file = { format: 2, key: 'k', entries: [entry], costs: [costs] };
 const tuning = { entries: [entry], costs: [costs] } as unknown as Tuning;
+
+/** A page's storage: items are fields of it. */
+class PageItems {
+  [name: string]: unknown;
+  getItem(name: string): string | null {
+    return Object.hasOwn(this, name) ? String(this[name]) : null;
+  }
+  setItem(name: string, value: string): void {
+    this[name] = value;
+  }
+}
 
 /** As much of a device as a tuning asks for. */
 const fakeDevice = (info: object = INFO, features: string[] = ['subgroups']) =>
@@ -243,20 +249,12 @@ describe('browser storage', () => {
   });
 
   /** A page, with process out of the way. */
-  function page(storage: Partial<Storage> | (() => never)): Map<string, string> {
-    const items = new Map<string, string>();
+  function page(storage?: () => never): PageItems {
+    const items = new PageItems();
     vi.stubGlobal('window', {});
     vi.stubGlobal('process', undefined);
     vi.stubGlobal('navigator', { userAgent: 'Browser/1' });
-    const made =
-      typeof storage === 'function'
-        ? storage
-        : () => ({
-            getItem: (name: string) => items.get(name) ?? null,
-            setItem: (name: string, value: string) => void items.set(name, value),
-            ...storage,
-          });
-    Object.defineProperty(globalThis, 'localStorage', { get: made, configurable: true });
+    Object.defineProperty(globalThis, 'localStorage', { get: storage ?? (() => items), configurable: true });
     return items;
   }
   it('is not there in Node', () => {
@@ -271,7 +269,7 @@ describe('browser storage', () => {
   });
 
   it('keeps a tuning, and a device takes it by itself once', async () => {
-    const items = page({});
+    const items = page();
     const store = browserStore();
     if (!store) throw new Error('there is a storage');
     await saveTuning(fakeDevice(), store, tuning);
@@ -283,8 +281,8 @@ describe('browser storage', () => {
     await loadTuningOnce(untuned);
     expect(tuningOf(untuned)).toBeNull();
 
-    const [name] = items.keys();
-    items.set(name, '{');
+    const [name] = Object.keys(items);
+    items.setItem(name, '{');
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
     const later = fakeDevice();
     await loadTuningOnce(later);
