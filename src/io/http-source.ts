@@ -1,5 +1,11 @@
 import { PoolError } from '../errors.js';
-import { type ByteReadOptions, type ByteSource, checkRange, type ModelFolder } from './byte-source.js';
+import {
+  BlobSource,
+  type ByteReadOptions,
+  type ByteSource,
+  checkRange,
+  type ModelFolder,
+} from './byte-source.js';
 import { type RetryOptions, withRetries } from './retry.js';
 
 export interface HttpOptions extends RetryOptions {
@@ -7,6 +13,11 @@ export interface HttpOptions extends RetryOptions {
   headers?: Readonly<Record<string, string>>;
   /** A request is given up when nothing arrives for so long, in ms. Default 10,000. */
   stallMs?: number;
+  /**
+   * The most bytes that are taken from a server that knows no ranges: such a file is fetched once, as a whole, when it is
+   * opened, and kept in memory. A larger one is refused before its body is read. Default 64 MiB; 0: ranges or nothing.
+   */
+  wholeBytes?: number;
   /** Instead of the global `fetch`. */
   fetch?: typeof fetch;
   /** Instead of any `fetch`. */
@@ -65,26 +76,33 @@ interface Answer {
   readonly version: Version;
 }
 
+/** What the first request learns of a file. */
+type Opened = Omit<Answer, 'bytes'> & {
+  /** All of it, from a server that sends no less. */
+  readonly whole?: Blob;
+};
+
 /**
  * A file on a static server or in an object store, read by range requests. Faults that may pass (no connection, a stall,
  * a short body, 408, 429, 5xx) are tried again; what is left is a PoolError. A file that changes while it is open is
- * noticed by its ETag or Last-Modified, or by its size.
+ * noticed by its ETag or Last-Modified, or by its size. A small file also comes from a server that knows no ranges.
  */
 export class HttpSource implements ByteSource {
   readonly name: string;
   readonly size: number;
   private readonly options: HttpOptions;
   private readonly version: Version;
+  private readonly whole?: ByteSource;
 
   /**
    * Asks for the first byte, which tells whether the server knows ranges, and the file's size and version.
-   * @throws PoolError: `missing` for 404 and 410, `no-ranges`, `status`, `network`, `stalled`, `wrong-range` (also when
-   * the size cannot be seen and none was given).
+   * @throws PoolError: `missing` for 404 and 410, `no-ranges` for more than `wholeBytes` of a server without them,
+   * `status`, `network`, `stalled`, `wrong-range` (also when the size cannot be seen and none was given).
    */
   static async open(url: string | URL, options: HttpOpenOptions = {}): Promise<HttpSource> {
     const name = String(url);
-    const ask = () => request(name, 0, 1, null, null, options, options.signal);
-    const { total, version } = await withRetries(ask, options, options.signal);
+    const ask = () => probe(name, options);
+    const { total, version, whole } = await withRetries(ask, options, options.signal);
     const size = total ?? options.size;
     if (size === undefined) {
       throw new PoolError(
@@ -93,14 +111,15 @@ export class HttpSource implements ByteSource {
         { url: name },
       );
     }
-    return new HttpSource(name, size, version, options);
+    return new HttpSource(name, size, version, options, whole);
   }
 
-  private constructor(name: string, size: number, version: Version, options: HttpOptions) {
+  private constructor(name: string, size: number, version: Version, options: HttpOptions, whole?: Blob) {
     this.name = name;
     this.size = size;
     this.version = version;
     this.options = options;
+    this.whole = whole && new BlobSource(whole, name);
   }
 
   /** @throws PoolError; ModelFormatError for a range outside of the file; the signal's reason. */
@@ -112,7 +131,8 @@ export class HttpSource implements ByteSource {
     checkRange(this, offset, length);
     signal?.throwIfAborted();
     if (length === 0) return new Uint8Array(0);
-    const { name, size, version, options } = this;
+    const { name, size, version, options, whole } = this;
+    if (whole) return whole.read(offset, length);
     const ask = () => request(name, offset, length, size, version, options, signal);
     return (await withRetries(ask, options, signal)).bytes;
   }
@@ -147,17 +167,52 @@ export class HttpFolder implements ModelFolder {
 }
 
 const DEFAULT_STALL_MS = 10_000;
+const DEFAULT_WHOLE_BYTES = 64 << 20;
 
-/** One request for one range. `size` and `version`: what they were, null when not known yet. */
-async function request(
+/** Asks for the first byte of a file of which nothing is known. */
+function probe(url: string, options: HttpOpenOptions): Promise<Opened> {
+  return exchange(url, 0, 1, options, options.signal, async (answer, alive, stop) => {
+    const version = versionOf(answer);
+    if (answer.status === 200) {
+      const whole = await readWhole(url, answer, options.wholeBytes ?? DEFAULT_WHOLE_BYTES, alive);
+      return { total: whole.size, version, whole };
+    }
+    const { total, more } = checkAnswer(url, answer, 0, 0, null, null);
+    // Some servers (sirv, and with it `vite preview`) take a range that ends at byte 0 for one without an end.
+    if (more) stop();
+    else await readBody(url, answer, 1, alive);
+    return { total, version };
+  });
+}
+
+/** One request for one range. `size` and `version`: what they were. */
+function request(
   url: string,
   offset: number,
   length: number,
-  size: number | null,
-  version: Version | null,
+  size: number,
+  version: Version,
   options: HttpOptions,
   signal?: AbortSignal,
 ): Promise<Answer> {
+  return exchange(url, offset, length, options, signal, async (answer, alive) => {
+    const { total } = checkAnswer(url, answer, offset, offset + length - 1, size, version);
+    return { total, bytes: await readBody(url, answer, length, alive), version: versionOf(answer) };
+  });
+}
+
+/**
+ * Asks for a range and gives the answer to `use`, which says when something has arrived, or that it wants no more.
+ * @throws what `use` throws; PoolError; the signal's reason.
+ */
+async function exchange<T>(
+  url: string,
+  offset: number,
+  length: number,
+  options: HttpOptions,
+  signal: AbortSignal | undefined,
+  use: (answer: HttpAnswer, alive: () => void, stop: () => void) => Promise<T>,
+): Promise<T> {
   const { stallMs = DEFAULT_STALL_MS, headers = {} } = options;
   signal?.throwIfAborted();
   const controller = new AbortController();
@@ -178,9 +233,7 @@ async function request(
     const transport = options.transport ?? byFetch(options.fetch ?? fetch);
     const answer = await transport(url, { ...headers, Range: `bytes=${offset}-${end}` }, controller.signal);
     alive();
-    const total = checkAnswer(url, answer, offset, end, size, version);
-    const bytes = await readBody(url, answer, length, alive);
-    return { bytes, total, version: versionOf(answer) };
+    return await use(answer, alive, () => controller.abort());
   } catch (cause) {
     // Whatever is still under way is of no use: the connection is closed.
     controller.abort();
@@ -210,7 +263,10 @@ function versionOf(answer: HttpAnswer): Version {
   return { etag: answer.header('etag'), modified: answer.header('last-modified') };
 }
 
-/** Checks all but the body. @returns the file's size, null where the server hides it from other origins. */
+/**
+ * Checks all but the body, which may be longer than asked for where nothing is known yet (`size` is null).
+ * @returns the file's size, null where the server hides it from other origins, and whether more comes than was asked for.
+ */
 function checkAnswer(
   url: string,
   answer: HttpAnswer,
@@ -218,7 +274,7 @@ function checkAnswer(
   end: number,
   size: number | null,
   version: Version | null,
-): number | null {
+): { total: number | null; more: boolean } {
   const { status } = answer;
   if (status === 200) {
     throw new PoolError(
@@ -247,10 +303,11 @@ function checkAnswer(
     if (before && now[key] && before !== now[key]) throw changed(`${before} became ${now[key]}`);
   }
   const range = answer.header('content-range');
-  if (range === null && answer.hidesHeaders) return null;
+  if (range === null && answer.hidesHeaders) return { total: null, more: false };
   const found = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(range ?? '');
   const [first, last, total] = found ? found.slice(1).map(Number) : [];
-  if (!found || first !== offset || last !== end) {
+  const more = size === null && last > end;
+  if (!found || first !== offset || (last !== end && !more)) {
     if (found && size !== null && total !== size) throw changed(`it had ${size} bytes and has ${total}`);
     throw new PoolError(
       'wrong-range',
@@ -259,7 +316,28 @@ function checkAnswer(
     );
   }
   if (size !== null && total !== size) throw changed(`it had ${size} bytes and has ${total}`);
-  return total;
+  return { total, more };
+}
+
+/** All of a file. @throws PoolError where it has more than `most` bytes, before they are read if the server says so. */
+async function readWhole(url: string, answer: HttpAnswer, most: number, alive: () => void): Promise<Blob> {
+  const refuse = (bytes: string) => {
+    const what = `${url}: the server answers a range request with the whole file, of ${bytes} bytes`;
+    const how = `at most ${most} are taken so (wholeBytes). Serve it from one that knows ranges.`;
+    return new PoolError('no-ranges', `${what}; ${how}`, { url, wholeBytes: most });
+  };
+  const said = Number(answer.header('content-length') ?? 0);
+  if (said > most) throw refuse(`${said}`);
+  const parts: BlobPart[] = [];
+  let got = 0;
+  for (;;) {
+    const part = await answer.read();
+    alive();
+    if (!part) return new Blob(parts);
+    got += part.length;
+    if (got > most) throw refuse(`more than ${most}`);
+    parts.push(part as Uint8Array<ArrayBuffer>);
+  }
 }
 
 /** The body, of exactly `length` bytes: never more memory than was asked for. */

@@ -7,6 +7,8 @@ import { GATE_MODES, type Mode, MODES } from '../llama/mode.js';
 import { parseBudget } from '../residency/budget.js';
 import { SLAB_DTYPES } from '../slab/slab-fields.js';
 import { STRATEGIES } from '../mlp/strategy.js';
+import { VERSION } from '../version.js';
+import { endWithReader } from './broken-pipe.js';
 import { runAutotune } from './commands/autotune.js';
 import { PREDICTOR_KINDS } from './commands/calibrate-predictor.js';
 import { runCalibrate } from './commands/calibrate.js';
@@ -138,6 +140,12 @@ const json = () => new Option('--json', 'print one JSON object');
 
 const program = new Command('pairslab')
   .description('Dynamically sparse layers on WebGPU: generate text with a LLaMA whose MLPs run sparsely.')
+  .version(VERSION, '-V, --version', 'show the version')
+  .addOption(new Option('-v').hideHelp())
+  .on('option:v', () => {
+    process.stdout.write(`${VERSION}\n`);
+    process.exit();
+  })
   .showHelpAfterError('(--help shows the options)');
 
 program
@@ -326,6 +334,7 @@ program
   .option('--no-charts', 'tables only: needs no chart library')
   .action(runReport);
 
+endWithReader();
 try {
   await program.parseAsync();
 } catch (error) {

@@ -1,5 +1,7 @@
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ModelFormatError, PoolError, type PoolErrorCode } from '../../src/errors.js';
 import { HttpFolder, type HttpOpenOptions, HttpSource } from '../../src/io/http-source.js';
 import { backoff } from '../../src/io/retry.js';
@@ -233,14 +235,106 @@ describe.each([
   it('opens nothing that it could not read', async () => {
     const { server } = await serve();
     const open = () => failure(HttpSource.open(server.url('a.bin'), { ...quick, retries: 0 }));
-    server.fault = (_, response, file) => !!response.writeHead(200).end(file);
-    expect((await open()).code).toBe('no-ranges');
     server.fault = (_, response) => !!response.writeHead(500).end();
     expect(await open()).toMatchObject({ code: 'status', details: { status: 500 } });
     expect((await failure(HttpSource.open(server.url('none'), by))).code).toBe('missing');
     const url = server.url('a.bin');
     await server.close();
     expect((await failure(HttpSource.open(url, { ...quick, retries: 0 }))).code).toBe('network');
+  });
+
+  /** Sends whatever comes, without an end; how many bytes that were is told. */
+  const endless = (response: ServerResponse, headers: OutgoingHttpHeaders, status: number) => {
+    const sent = { bytes: 0 };
+    const part = Buffer.alloc(1 << 16);
+    const more = () => {
+      while (!response.destroyed) {
+        sent.bytes += part.length;
+        if (!response.write(part)) return;
+      }
+    };
+    response
+      .writeHead(status, headers)
+      .on('drain', more)
+      .on('error', () => {});
+    more();
+    return sent;
+  };
+  const TEN_GB = 10 * 2 ** 30;
+  /** More than sockets hold by themselves. */
+  const MUCH = 64 << 20;
+
+  it('takes a small file whole, once, from a server without ranges', async () => {
+    const { server } = await serve();
+    server.fault = (_, response, file) =>
+      !!response.writeHead(200, { 'content-length': file.length }).end(file);
+    const open = (wholeBytes?: number) => HttpSource.open(server.url('a.bin'), { ...quick, wholeBytes });
+    const source = await open();
+    const asked = server.seen.length;
+    expect(source.size).toBe(1000);
+    expect(await source.read(0, 1000)).toEqual(FILE);
+    expect(await source.read(10, 10)).toEqual(FILE.slice(10, 20));
+    await expect(source.read(990, 11)).rejects.toThrow(ModelFormatError);
+    expect(server.seen).toHaveLength(asked);
+    expect((await open(1000)).size).toBe(1000);
+    expect(await failure(open(999))).toMatchObject({
+      code: 'no-ranges',
+      message: expect.stringMatching(/1000 bytes; at most 999/),
+    });
+    expect((await failure(open(0))).code).toBe('no-ranges');
+    // Packed on the way: what is counted is what it is unpacked.
+    if (!('transport' in quick)) {
+      server.fault = (_, response, file) =>
+        !!response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(file));
+      expect(await (await open()).read(0, 1000)).toEqual(FILE);
+    }
+  });
+
+  it.each([
+    [
+      'that says its length',
+      { 'content-length': TEN_GB },
+      /of 10737418240 bytes; at most 67108864 are taken/,
+    ],
+    ['that does not', {}, /of more than 67108864 bytes/],
+  ])('does not download a large file of a server without ranges, %s', async (_, headers, message) => {
+    const { server } = await serve();
+    let sent = { bytes: 0 };
+    server.fault = (_, response) => {
+      sent = endless(response, headers, 200);
+      return true;
+    };
+    const error = await failure(HttpSource.open(server.url('a.bin'), quick));
+    expect(error.code).toBe('no-ranges');
+    expect(error.message).toMatch(message);
+    await vi.waitFor(() => expect(server.open).toBe(0));
+    expect(sent.bytes).toBeLessThan('content-length' in headers ? MUCH : 3 * MUCH);
+  });
+
+  it('takes a longer answer to its first question, as some servers send it, and does not download it', async () => {
+    const { server } = await serve();
+    let sent = { bytes: 0 };
+    server.fault = ({ range }, response) => {
+      if (range?.[1] !== 0) return false;
+      sent = endless(response, { 'content-range': `bytes 0-${TEN_GB - 1}/${TEN_GB}` }, 206);
+      return true;
+    };
+    const source = await HttpSource.open(server.url('a.bin'), quick);
+    expect(source.size).toBe(TEN_GB);
+    await vi.waitFor(() => expect(server.open).toBe(0));
+    expect(sent.bytes).toBeLessThan(MUCH);
+    server.fault = ({ range }, response) => {
+      response.writeHead(206, { 'content-range': `bytes ${range?.[0]}-${range?.[1]}/${TEN_GB}` });
+      response.end(FILE.subarray(0, 10));
+      return true;
+    };
+    expect(await source.read(TEN_GB - 10, 10)).toEqual(FILE.slice(0, 10));
+    server.fault = (_, response) => {
+      response.writeHead(206, { 'content-range': `bytes 0-${TEN_GB - 1}/${TEN_GB}` }).end(FILE);
+      return true;
+    };
+    // Not for anything that it asks for later.
+    expect((await failure(source.read(0, 10))).code).toBe('wrong-range');
   });
 
   it('takes the size it is given where the server hides it, and checks the length all the same', async () => {

@@ -4,6 +4,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { version } from '../../package.json';
 import { convertModel } from '../../src/llama/convert.js';
 import { NodeFolder } from '../llama/node-folder.js';
 import { FaultServer } from '../support/fault-server.js';
@@ -513,6 +514,27 @@ describe('command line', () => {
     const sparse = JSON.parse((await run([...args, '--strategy', 'indexed'])).out);
     expect(sparse.natsPerToken).toBeCloseTo(dense.natsPerToken, 4);
     expect(sparse.worstDifference).toBeLessThan(5e-4);
+  });
+
+  it('says its version', async () => {
+    for (const flag of ['--version', '-V', '-v'])
+      expect(await run([flag])).toEqual({ code: 0, out: `${version}\n`, err: '' });
+  });
+
+  it.each([
+    ['before it writes', ['info', '--json'], true],
+    ['while it writes', ['generate', '--model', model, '--prompt', 'The', '--max-tokens', '250'], false],
+  ])('ends without a word when its reader is gone %s', async (_, args, atOnce) => {
+    const child = spawn(process.execPath, [cli, ...args], { cwd: root });
+    let err = '';
+    child.stderr.on('data', (data) => {
+      err += data;
+    });
+    if (atOnce) child.stdout.destroy();
+    else child.stdout.once('data', () => child.stdout.destroy());
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    expect(code).toBe(141);
+    expect(err).not.toMatch(/EPIPE|Error|tokens\/s| {4}at /);
   });
 
   it('lists adapters', async () => {

@@ -1,9 +1,10 @@
 import { ModelFormatError, OptionError } from '../../../src/index.js';
-import { BlobSource, type ByteSource, type ModelFolder } from '../../../src/pool/index.js';
-import { AnyServer } from './whole-files.js';
+import { BlobSource, type ByteSource, HttpFolder, type ModelFolder } from '../../../src/pool/index.js';
 
 /** What is kept of a model in memory, so that another dtype or budget needs no download; larger ones are read again. */
 const KEPT_BYTES = 256 << 20;
+/** Of a file whose server knows no ranges: any web server can host a small model. */
+const MOST_WHOLE_BYTES = 1 << 30;
 
 /**
  * A folder whose reads are counted, and kept as long as they are few: a switch loads the same tensors again.
@@ -154,5 +155,5 @@ export function folderAt(address: string): ModelFolder {
     if (page) url.pathname = `${page[0]}/resolve/main/`;
     else if (tree) url.pathname = `${tree[1]}/resolve/${tree[2]}/`;
   }
-  return new AnyServer(url);
+  return new HttpFolder(url, { wholeBytes: MOST_WHOLE_BYTES });
 }

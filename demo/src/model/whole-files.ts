@@ -1,5 +1,5 @@
 import { PoolError } from '../../../src/index.js';
-import { BlobSource, type ByteSource, HttpFolder, type ModelFolder } from '../../../src/pool/index.js';
+import { BlobSource, type ByteSource, type ModelFolder } from '../../../src/pool/index.js';
 
 /** A file of more bytes is not taken whole: its server must know ranges. */
 const MOST_BYTES = 1 << 30;
@@ -49,31 +49,5 @@ export class WholeFiles implements ModelFolder {
       throw failed(cause);
     });
     return new BlobSource(blob, url.href);
-  }
-}
-
-/** What says that ranges cannot be had: no server of such answers serves a part of a file. */
-const NO_RANGES: readonly string[] = ['no-ranges', 'wrong-range'];
-
-/** A folder on a server that knows ranges, or, file by file, on one that does not. */
-export class AnyServer implements ModelFolder {
-  readonly name: string;
-  private readonly ranges: HttpFolder;
-  private readonly whole: WholeFiles;
-
-  constructor(url: string | URL) {
-    this.ranges = new HttpFolder(url);
-    this.whole = new WholeFiles(url);
-    this.name = this.ranges.name;
-  }
-
-  /** @throws PoolError, but for a file that is missing. */
-  async open(file: string): Promise<ByteSource | null> {
-    try {
-      return await this.ranges.open(file);
-    } catch (error) {
-      if (!(error instanceof PoolError) || !NO_RANGES.includes(error.code)) throw error;
-      return this.whole.open(file);
-    }
   }
 }
