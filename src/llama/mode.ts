@@ -9,6 +9,43 @@ export const MODES: readonly Mode[] = ['exact', 'threshold', 'predict', 'sigma',
 /** Those in which every layer's gate, compared with a figure, says which rows are active, in prompts too. */
 export const GATE_MODES: readonly Mode[] = ['exact', 'threshold'];
 
+/** What modes other than exact and threshold go by, each with the modes that it is for. */
+const OPTION_MODES = {
+  predictor: ['predict'],
+  sigma: ['sigma'],
+  topRows: ['topk'],
+  sticky: ['topk'],
+  smooth: ['sigma', 'topk'],
+} as const satisfies Readonly<Record<string, readonly Mode[]>>;
+export type ModeOption = keyof typeof OPTION_MODES;
+
+/**
+ * Whether options go with their mode, as far as that can be told without a model.
+ * @param nameOf What the user calls an option, where not by its name.
+ * @throws OptionError for one of another mode, or one that the mode cannot do without.
+ */
+export function checkModeOptions(
+  mode: Mode,
+  given: Readonly<Partial<Record<ModeOption, unknown>>>,
+  nameOf: (option: ModeOption) => string = (option) => option,
+): void {
+  for (const option of Object.keys(OPTION_MODES) as ModeOption[]) {
+    const modes: readonly Mode[] = OPTION_MODES[option];
+    if (given[option] === undefined || modes.includes(mode)) continue;
+    throw new OptionError(`${nameOf(option)} is for mode ${modes.join(' and ')}, not ${mode}.`, {
+      option,
+      mode,
+    });
+  }
+  if (mode === 'topk' && given.topRows === undefined)
+    throw new OptionError(
+      `mode topk needs ${nameOf('topRows')}: how many of a layer's rows, or a share of them.`,
+      {
+        mode,
+      },
+    );
+}
+
 /** Checks a mode and its thresholds. @throws OptionError */
 export function checkMode(
   mode: string,

@@ -8,7 +8,7 @@ import { canPredict, type ThresholdLayerParts } from '../mlp/threshold-layer.js'
 import { DevicePool } from '../pool/device-pool.js';
 import { RowSelector } from '../slab/row-selector.js';
 import { HostSelection, type RankedSelection } from './host-selection.js';
-import type { Mode } from './mode.js';
+import { checkModeOptions, type Mode } from './mode.js';
 import type { ModelPredictor } from './predictor.js';
 import type { LlamaWeights } from './weights.js';
 
@@ -57,18 +57,8 @@ export function rowChoice(
   weights: LlamaWeights,
   options: RowChoiceOptions,
 ): RowChoice | undefined {
-  const { mode = 'exact', predictor, sigma, topRows, sticky, smooth } = options;
-  const of: Record<string, [unknown, readonly Mode[]]> = {
-    predictor: [predictor, ['predict']],
-    sigma: [sigma, ['sigma']],
-    topRows: [topRows, ['topk']],
-    sticky: [sticky, ['topk']],
-    smooth: [smooth, ['sigma', 'topk']],
-  };
-  for (const [name, [value, modes]] of Object.entries(of)) {
-    if (value !== undefined && !modes.includes(mode))
-      throw new OptionError(`${name} is for mode ${modes.join(' and ')}, not ${mode}.`, { name, mode });
-  }
+  const { mode = 'exact' } = options;
+  checkModeOptions(mode, options);
   if (mode !== 'predict' && mode !== 'sigma' && mode !== 'topk') return undefined;
   if (weights.slots) {
     throw new OptionError(

@@ -4,7 +4,7 @@ import { OptionError } from '../errors.js';
 import { MemorySource } from '../io/byte-source.js';
 import { openCheckpoint } from '../llama/checkpoint.js';
 import type { LlamaConfig } from '../llama/config.js';
-import type { Mode } from '../llama/mode.js';
+import { checkModeOptions, type Mode } from '../llama/mode.js';
 import { type ModelPredictor, PREDICTOR_FILE, readPredictor } from '../llama/predictor.js';
 import type { RowChoiceOptions } from '../llama/row-choice.js';
 import { openSafetensors } from '../llama/safetensors.js';
@@ -34,22 +34,12 @@ export async function modeOptions(
   flags: ModeFlags,
 ): Promise<Pick<SessionOptions, keyof RowChoiceOptions | 'thresholds'>> {
   const { mode, predictor: file, sigma, rows, sticky, smooth } = flags;
-  const of: Record<string, [unknown, readonly Mode[]]> = {
-    predictor: [file, ['predict']],
-    sigma: [sigma, ['sigma']],
-    rows: [rows, ['topk']],
-    sticky: [sticky, ['topk']],
-    smooth: [smooth, ['sigma', 'topk']],
-  };
-  for (const [name, [value, modes]] of Object.entries(of)) {
-    if (value !== undefined && !modes.includes(mode))
-      throw new OptionError(`--${name} is for --mode ${modes.join(' and ')}.`, { mode });
-  }
-  if (mode === 'topk' && rows === undefined)
-    throw new OptionError('--mode topk needs --rows: how many of a layer, or a share such as 5%.', { mode });
+  // Before anything is read, in the words of the command line.
+  const given = { predictor: file, sigma, topRows: rows, sticky, smooth };
+  checkModeOptions(mode, given, (option) => (option === 'topRows' ? '--rows' : `--${option}`));
   const thresholds = mode === 'threshold' ? await readThresholds(model) : undefined;
   const predictor = mode === 'predict' ? await loadPredictor(model, file) : undefined;
-  return { mode, thresholds, predictor, sigma, topRows: rows, sticky, smooth };
+  return { mode, thresholds, ...given, predictor };
 }
 
 async function loadPredictor(model: string, given?: string): Promise<ModelPredictor> {

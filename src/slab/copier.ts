@@ -1,11 +1,12 @@
 import type { BufferGroup } from '../gpu/buffers.js';
-import { encodeDispatch, foldGrid, type Kernel, kernel, type KernelTable } from '../gpu/kernel.js';
+import { foldGrid, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
 import { traitsOf } from '../gpu/traits.js';
 import { MOVE_FROM_SLAB } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
 import type { FieldLayout } from '../pool/fields.js';
+import { CopyPiece } from './copy-piece.js';
 import { compact, copyRows, indexSelect } from './kernels.js';
 import { type CopyTuning, type CopyVariant, copyKnobs } from './variants.js';
 
@@ -19,12 +20,6 @@ export const HEADER = 4;
 /** Workgroups that copy moves counted on the device: enough for all cores, few enough that idle ones cost nothing. */
 const SOFTWARE_GROUPS = 16;
 const GPU_GROUPS = 1024;
-/** One (shard, up to three fields; or one part of a field that is converted) of a kernel, its bind groups made once per source of moves or ids. */
-interface Piece {
-  kernel: Kernel;
-  groups: Map<Region, GPUBindGroup>;
-  bindings: Record<string, GPUBuffer>;
-}
 
 /**
  * Encodes row copies from a pool's shards into a slab's buffers. Each encoded update has its own region of moves,
@@ -44,9 +39,10 @@ export class SlabCopier {
   private readonly lanes: number;
   private readonly regions: Regions;
   private readonly staging: Uint32Array<ArrayBuffer>;
-  private copies?: Piece[];
-  private selects?: Piece[];
-  private compaction?: { kernel: Kernel; params: GPUBuffer; list: Region; groups: Map<Region, GPUBindGroup> };
+  /** One a shard and up to three fields, or one part of a field that is converted. */
+  private copies?: CopyPiece[];
+  private selects?: CopyPiece[];
+  private compaction?: { piece: CopyPiece; list: Region };
   private bounce?: GPUBuffer;
 
   constructor(
@@ -124,13 +120,8 @@ export class SlabCopier {
   encodeMask(pass: GPUComputePassEncoder, words: Uint32Array, active: number): void {
     const region = this.regions.write(Uint32Array.from(words));
     this.compaction ??= this.makeCompaction();
-    const { kernel, params, list, groups } = this.compaction;
-    let group = groups.get(region);
-    if (!group) {
-      group = kernel.bind({ params, mask: region, list });
-      groups.set(region, group);
-    }
-    encodeDispatch(pass, { kernel, group, grid: [1, 1, 1] });
+    const { piece, list } = this.compaction;
+    piece.encode(pass, region, [1, 1]);
     this.selects ??= this.makePieces(indexSelect);
     this.encode(pass, this.selects, list, active);
   }
@@ -181,25 +172,23 @@ export class SlabCopier {
     return this.regions.write(staging, HEADER + words.length);
   }
 
-  private encode(pass: GPUComputePassEncoder, pieces: readonly Piece[], region: Region, count: number): void {
+  private encode(
+    pass: GPUComputePassEncoder,
+    pieces: readonly CopyPiece[],
+    region: Region,
+    count: number,
+  ): void {
     // At least one workgroup even without moves: it keeps the row count.
-    const [x, y] = foldGrid(this.pool.device, Math.max(1, Math.ceil(count / this.rowsPerWorkgroup)));
-    for (const { kernel, groups, bindings } of pieces) {
-      let group = groups.get(region);
-      if (!group) {
-        group = kernel.bind({ ...bindings, region, ids: region });
-        groups.set(region, group);
-      }
-      encodeDispatch(pass, { kernel, group, grid: [x, y, 1] });
-    }
+    const grid = foldGrid(this.pool.device, Math.max(1, Math.ceil(count / this.rowsPerWorkgroup)));
+    for (const piece of pieces) piece.encode(pass, region, grid);
   }
 
   /** Fields that stay as they are go three a dispatch, those that are converted a part at a time. */
-  private makePieces(table: KernelTable): Piece[] {
+  private makePieces(table: KernelTable): CopyPiece[] {
     const all = [...this.pool.fields.values()];
     const converted = (field: Field) => this.fields.get(field.name)?.dtype !== field.dtype;
     const plain = all.filter((field) => !converted(field));
-    const pieces: Piece[] = [];
+    const pieces: CopyPiece[] = [];
     for (let f = 0; f < plain.length; f += FIELDS_PER_DISPATCH)
       this.addPlain(pieces, table, plain.slice(f, f + FIELDS_PER_DISPATCH));
     for (const field of all.filter(converted)) {
@@ -215,7 +204,7 @@ export class SlabCopier {
     return pieces;
   }
 
-  private addPlain(pieces: Piece[], table: KernelTable, fields: readonly Field[]): void {
+  private addPlain(pieces: CopyPiece[], table: KernelTable, fields: readonly Field[]): void {
     const made = kernel(this.pool.device, table, {
       slots: { vector: String(this.vectorWidth), fields: String(fields.length) },
       constants: { WORKGROUP: this.lanes, ROWS: this.rowsPerWorkgroup },
@@ -223,12 +212,12 @@ export class SlabCopier {
     const vectors = [0, 1, 2, 3].map((k) => (fields[k] ? fields[k].rowBytes / 4 / this.vectorWidth : 0));
     fields[0].shards.forEach((_, s) => {
       const bindings = this.bindingsOf(pieces, table, vectors, fields, s);
-      pieces.push({ kernel: made, groups: new Map(), bindings });
+      pieces.push(new CopyPiece(made, bindings));
     });
   }
 
   private addConverted(
-    pieces: Piece[],
+    pieces: CopyPiece[],
     table: KernelTable,
     field: Field,
     to: StoredDtype,
@@ -251,13 +240,13 @@ export class SlabCopier {
     ]);
     field.shards.forEach((_, s) => {
       const bindings = { ...this.bindingsOf(pieces, table, [0, 0, 0, 0], [field], s), shape };
-      pieces.push({ kernel: made, groups: new Map(), bindings });
+      pieces.push(new CopyPiece(made, bindings));
     });
   }
 
   /** What a piece over shard `s` of `fields` is bound to. The first piece of all also keeps the row list. */
   private bindingsOf(
-    pieces: readonly Piece[],
+    pieces: readonly CopyPiece[],
     table: KernelTable,
     vectors: readonly number[],
     fields: readonly Field[],
@@ -280,12 +269,10 @@ export class SlabCopier {
   private makeCompaction(): NonNullable<SlabCopier['compaction']> {
     const { device, rows } = this.pool;
     const bytes = 4 * (HEADER + this.capacity);
-    return {
-      kernel: kernel(device, compact, { slots: { active: 'bits' } }),
-      params: this.memory.uniform('compact params', [rows, this.capacity]),
-      list: { buffer: this.memory.storage('ids', bytes), offset: 0, size: bytes },
-      groups: new Map(),
-    };
+    const list = { buffer: this.memory.storage('ids', bytes), offset: 0, size: bytes };
+    const params = this.memory.uniform('compact params', [rows, this.capacity]);
+    const made = kernel(device, compact, { slots: { active: 'bits' } });
+    return { piece: new CopyPiece(made, { params, list }), list };
   }
 }
 

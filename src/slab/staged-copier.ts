@@ -1,12 +1,13 @@
 import { OptionError } from '../errors.js';
 import type { BufferGroup } from '../gpu/buffers.js';
-import { encodeDispatch, foldGrid, type Kernel, kernel } from '../gpu/kernel.js';
+import { foldGrid, type Kernel, kernel } from '../gpu/kernel.js';
 import { partVectors, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
 import { MOVE_FROM_SLAB } from '../plan/index.js';
 import type { FieldLayout } from '../pool/fields.js';
 import { bundleOffsets, type OffDevicePool } from '../pool/pool.js';
 import { FIELDS_PER_DISPATCH, HEADER, type SlabField } from './copier.js';
+import { CopyPiece } from './copy-piece.js';
 import { copyStagedRows } from './staged-kernels.js';
 import { type CopyKnobs, type CopyTuning, copyKnobs } from './variants.js';
 
@@ -53,12 +54,6 @@ export interface StagingMemory {
   release(places: number): void;
 }
 
-interface Piece {
-  kernel: Kernel;
-  bindings: Record<string, GPUBuffer>;
-  groups: Map<Region, GPUBindGroup>;
-}
-
 /** Encodes row copies from an upload ring into a slab's buffers: one upload and one dispatch for up to three fields. */
 export class StagedCopier {
   private readonly ring: StagingMemory;
@@ -66,7 +61,7 @@ export class StagedCopier {
   private readonly regions: Regions;
   private readonly words: Uint32Array<ArrayBuffer>;
   private readonly knobs: CopyKnobs;
-  private readonly pieces: Piece[];
+  private readonly pieces: CopyPiece[];
   private taken = 0;
 
   /** @throws OptionError when the ring cannot hold one row, or a knob is out of range. */
@@ -138,15 +133,8 @@ export class StagedCopier {
     this.taken++;
     // At least one workgroup even without moves: it keeps the row count.
     const workgroups = Math.max(1, Math.ceil(total / this.knobs.rowsPerWorkgroup));
-    const [x, y] = foldGrid(ring.device, workgroups);
-    for (const { kernel: made, groups, bindings } of this.pieces) {
-      let group = groups.get(region);
-      if (!group) {
-        group = made.bind({ ...bindings, region });
-        groups.set(region, group);
-      }
-      encodeDispatch(pass, { kernel: made, group, grid: [x, y, 1] });
-    }
+    const grid = foldGrid(ring.device, workgroups);
+    for (const piece of this.pieces) piece.encode(pass, region, grid);
   }
 
   /**
@@ -182,7 +170,7 @@ export class StagedCopier {
     buffers: ReadonlyMap<string, GPUBuffer>,
     row_list: GPUBuffer,
     memory: BufferGroup,
-  ): Piece[] {
+  ): CopyPiece[] {
     const { pool, ring, knobs } = this;
     const { device } = ring;
     const all = [...pool.fields.values()];
@@ -192,15 +180,11 @@ export class StagedCopier {
     const plain = all.filter((field) => !converted(field));
     const constants = { WORKGROUP: knobs.lanes, ROWS: knobs.rowsPerWorkgroup, STAGED: 1 };
     const staged = Math.floor(ring.bytes / pool.rowBytes);
-    const pieces: Piece[] = [];
+    const pieces: CopyPiece[] = [];
     const add = (made: Kernel, vectors: readonly number[], more: Record<string, GPUBuffer>) => {
       const lead = pieces.length === 0 ? 1 : 0;
       const params = memory.uniform('scatter params', [...vectors, 0, staged, lead, 1]);
-      pieces.push({
-        kernel: made,
-        bindings: { params, row_list, pool0: ring.buffer, ...more },
-        groups: new Map(),
-      });
+      pieces.push(new CopyPiece(made, { params, row_list, pool0: ring.buffer, ...more }));
     };
     for (let f = 0; f < plain.length; f += FIELDS_PER_DISPATCH) {
       const some = plain.slice(f, f + FIELDS_PER_DISPATCH);

@@ -125,12 +125,12 @@ describe('command line', () => {
     [
       'a flag of another mode',
       ['generate', '--model', model, '--prompt', 'a', '--sticky', '0.5'],
-      /OptionError: --sticky is for --mode topk/,
+      /OptionError: --sticky is for mode topk, not/,
     ],
     [
       'topk of how many',
       ['perplexity', '--model', model, '--text', join(model, 'heldout.txt'), '--mode', 'topk'],
-      /OptionError: --mode topk needs --rows/,
+      /OptionError: mode topk needs --rows/,
     ],
     ['no share', ['generate', '--model', model, '--rows', '120%'], /above 0 % and below 100 %/],
     [

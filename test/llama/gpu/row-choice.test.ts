@@ -221,7 +221,7 @@ describeAdapters('rows chosen in other ways', (ctx) => {
     ],
     ['a predictor for no mode', { predictor: constant('signs', []) }, /predictor is for mode predict/],
     ['sticky for sigma', { mode: 'sigma', sticky: 0.5 }, /sticky is for mode topk/],
-    ['no rows', { mode: 'topk' }, /a count of rows from 1 to 70/],
+    ['no rows', { mode: 'topk' }, /mode topk needs topRows/],
     ['too many rows', { mode: 'topk', topRows: 71 }, /from 1 to 70.*it is 71/],
     ['dense', { mode: 'sigma', strategy: 'dense' }, /dense computes all/],
     [
