@@ -14,7 +14,8 @@ export {
   type Variant,
 } from './gpu/kernel.js';
 export { attention, embed, rmsNorm, rope } from './llama/kernels.js';
-export { gateUp, gateUpArriving } from './mlp/kernels.js';
+export { type FusedUpdate, fusedUpdate, gateUpArriving } from './mlp/fused-update.js';
+export { gateUp } from './mlp/kernels.js';
 export {
   modelDown as down,
   modelDownArriving as downArriving,

@@ -1,4 +1,5 @@
 import { rowBytes, type StoredDtype } from '../../src/gpu/layout.js';
+import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { randomSource } from '../../src/tune/stats.js';
 
@@ -66,6 +67,7 @@ export async function makeLayer(
     dtype,
     capacity: Math.max(1, Math.min(capacity, mostSlots(device, shape, dtype))),
     pendingUpdates,
+    fused: fusedUpdate,
     label: `bench ${shape.name} ${dtype}`,
   });
 }

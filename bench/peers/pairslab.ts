@@ -2,6 +2,7 @@ import { storageBuffer, destroyBuffer, upload } from '../../src/gpu/buffers.js';
 import { finished, Readback, readBuffer } from '../../src/gpu/readback.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
 import { Bitmask } from '../../src/mask/index.js';
+import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import type { Strategy } from '../../src/mlp/strategy.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
@@ -22,6 +23,7 @@ export function pairslabRuntime(device: GPUDevice): Runtime {
         downRows: true,
         capacity: ACTIVE,
         dtype,
+        fused: fusedUpdate,
         label: 'bench mlp',
       });
       layers.set(dtype, made);

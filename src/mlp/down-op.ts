@@ -7,6 +7,7 @@ import { Bound, type NextNorm, type RowOpRun, type StoredRows } from './row-op.j
 import { type DownVariant, downVariant, sumsBatch, sumsVectors, unitsOf } from './variants.js';
 
 export interface DownOptions {
+  /** Of mode `arriving` the kernel that brings its rows in itself. */
   tables: DownTables;
   rows: StoredRows;
   /** `segments`: the list that gate_up_active leaves, in segments of so many rows. One shard, batch 1. */
@@ -72,7 +73,7 @@ export class DownOp {
       ),
     );
     const all = this.splits * rows.shards.length;
-    this.kernel = kernel(device, options.pool ? tables.arriving : tables.down, {
+    this.kernel = kernel(device, tables.down, {
       slots: {
         ...(options.pool ? { arrive: sums } : {}),
         dtype: stored.slots.dtype,

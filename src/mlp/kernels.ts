@@ -1,7 +1,5 @@
 import downCode from '../../shaders/down.wgsl';
-import downArrivingCode from '../../shaders/down_arriving.wgsl';
 import gateUpCode from '../../shaders/gate_up.wgsl';
-import gateUpArrivingCode from '../../shaders/gate_up_arriving.wgsl';
 import actFatrelu from '../../shaders/lib/act_fatrelu.wgsl';
 import actGeluErf from '../../shaders/lib/act_gelu_erf.wgsl';
 import actGeluTanh from '../../shaders/lib/act_gelu_tanh.wgsl';
@@ -9,9 +7,6 @@ import actIdentity from '../../shaders/lib/act_identity.wgsl';
 import actRelu from '../../shaders/lib/act_relu.wgsl';
 import actRelu2 from '../../shaders/lib/act_relu2.wgsl';
 import actSilu from '../../shaders/lib/act_silu.wgsl';
-import arrive1 from '../../shaders/lib/arrive_1.wgsl';
-import arrive2 from '../../shaders/lib/arrive_2.wgsl';
-import arrive4 from '../../shaders/lib/arrive_4.wgsl';
 import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
 import downParams from '../../shaders/lib/down_params.wgsl';
@@ -41,7 +36,6 @@ import quads8 from '../../shaders/lib/quads_8.wgsl';
 import residentSum from '../../shaders/lib/resident_sum.wgsl';
 import residentX from '../../shaders/lib/resident_x.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
-import rowsArriving from '../../shaders/lib/rows_arriving.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
@@ -147,11 +141,8 @@ const activation = {
   fatrelu: actFatrelu,
 };
 
-/** Rows of a slab that are multiplied while they are brought in: of the two kernels that do both. */
-export const arriving = { arriving: rowsArriving + spansRun };
-
 /** How a kernel reaches its rows; in a model (model-kernels) also wherever they lie in a slab's slots. */
-export type RowsMode = keyof typeof rows | keyof typeof arriving | 'slots';
+export type RowsMode = keyof typeof rows | 'arriving' | 'slots';
 /** A model's down can take them from the list that gate_up_active leaves, too. */
 export type DownMode = RowsMode | 'segments';
 /** Ways that a row kernel has besides, and that down has no need of: what it reads is zero where a mask says so. */
@@ -190,23 +181,6 @@ export const gateUp: KernelTable = {
   constants: rowDefaults,
 };
 
-/** `gate_up` and the copy of its rows into the slab at once, for one token. */
-export const gateUpArriving: KernelTable = {
-  name: 'gate_up_arriving',
-  code: gateUpArrivingCode,
-  slots: {
-    params,
-    team,
-    quads: rowQuads,
-    x,
-    dtype: rowDtype,
-    tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] },
-    rows: arriving,
-    activation,
-  },
-  constants: rowDefaults,
-};
-
 const finish = { partials: finishPartials, store: finishStore };
 
 export const down: KernelTable = {
@@ -224,22 +198,6 @@ export const down: KernelTable = {
   constants: { WORKGROUP: 64, SEGMENT: 64 },
 };
 
-/** `down` and the copy of its rows into the slab at once, for one token. */
-export const downArriving: KernelTable = {
-  name: 'down_arriving',
-  code: downArrivingCode,
-  slots: {
-    params: { down: downParams },
-    quads,
-    dtype,
-    sums: { '1x1': sums['1x1'], '1x2': sums['1x2'], '1x4': sums['1x4'] },
-    arrive: { '1x1': arrive1, '1x2': arrive2, '1x4': arrive4 },
-    rows: arriving,
-    finish,
-  },
-  constants: { WORKGROUP: 64 },
-};
-
 export const sumPartials: KernelTable = {
   name: 'sum_partials',
   code: sumPartialsCode,
@@ -247,10 +205,9 @@ export const sumPartials: KernelTable = {
   constants: { WORKGROUP: 64 },
 };
 
-/** The kernels of a down projection: its rows, its rows while they arrive, and the second pass. */
+/** The kernels of a down projection: its rows, or its rows while they arrive, and the second pass. */
 export interface DownTables {
   readonly down: KernelTable;
-  readonly arriving: KernelTable;
   readonly sum: KernelTable;
 }
-export const downTables: DownTables = { down, arriving: downArriving, sum: sumPartials };
+export const downTables: DownTables = { down, sum: sumPartials };

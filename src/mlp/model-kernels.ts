@@ -13,7 +13,8 @@ import spansRun from '../../shaders/lib/spans_run.wgsl';
 import sumAdd from '../../shaders/lib/sum_add.wgsl';
 import sumResidual from '../../shaders/lib/sum_residual.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import { down, downArriving, type DownTables, linear, sumPartials } from './kernels.js';
+import { downArriving } from './fused-update.js';
+import { down, type DownTables, linear, sumPartials } from './kernels.js';
 
 /** Whether x comes normed, or is left to be by the kernel that reads it. */
 export const norm = { none: normNone, rms: normRms };
@@ -51,8 +52,4 @@ export const modelSumPartials: KernelTable = {
   slots: { put: { ...sumPartials.slots.put, add: sumAdd, residual: sumResidual } },
 };
 
-export const modelDownTables: DownTables = {
-  down: modelDown,
-  arriving: modelDownArriving,
-  sum: modelSumPartials,
-};
+export const modelDownTables: DownTables = { down: modelDown, sum: modelSumPartials };

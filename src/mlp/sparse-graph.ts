@@ -2,7 +2,8 @@ import { BufferGroup, roundUp } from '../gpu/buffers.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
-import { downTables, gateUp, gateUpArriving, linear, type MaskedMode, type RowsMode } from './kernels.js';
+import type { FusedUpdate } from './fused-update.js';
+import { downTables, gateUp, linear, type MaskedMode, type RowsMode } from './kernels.js';
 import { RowOp, type RowOpOptions, type RowOpRun, type StoredRows } from './row-op.js';
 
 /** What a layer's ops are made for. */
@@ -21,8 +22,8 @@ export interface SparseGraphOptions {
   first: StoredRows;
   down: StoredRows;
   bias?: StoredRows;
-  /** For mode `arriving`: what `first` and `down` are in the pool. */
-  pool?: { readonly first: StoredRows; readonly down: StoredRows };
+  /** For mode `arriving`: what `first` and `down` are in the pool, and the kernels. */
+  arriving?: { readonly first: StoredRows; readonly down: StoredRows; readonly tables: FusedUpdate };
   capacity: number;
 }
 
@@ -55,7 +56,7 @@ export class SparseGraph {
       first,
       down,
       bias,
-      pool,
+      arriving,
       capacity,
     } = options;
     this.memory = new BufferGroup(device);
@@ -64,7 +65,7 @@ export class SparseGraph {
     this.a = this.memory.storage('mlp activations', maxBatch * stride * 4);
     const shared: Omit<RowOpOptions, 'table'> = {
       rows: first,
-      pool: pool?.first,
+      pool: arriving?.first,
       mode: (masked && MASKED[mode]) || mode,
       bias,
       activation,
@@ -76,13 +77,13 @@ export class SparseGraph {
     this.first = new RowOp(
       this.memory,
       gated
-        ? { ...shared, table: pool ? gateUpArriving : gateUp }
+        ? { ...shared, table: arriving?.tables.gateUp ?? gateUp }
         : { ...shared, table: linear, put: 'activate' },
     );
     this.down = new DownOp(this.memory, {
-      tables: downTables,
+      tables: { ...downTables, ...(arriving && { down: arriving.tables.down }) },
       rows: down,
-      pool: pool?.down,
+      pool: arriving?.down,
       mode,
       columns: hidden,
       xStride: stride,

@@ -17,6 +17,7 @@ import { SparseGraph, type SparseGraphRun } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
 import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
 import { batchRoom } from './forward-buffers.js';
+import type { FusedUpdate } from './fused-update.js';
 import { mlpFields, type SparseMLPWeights } from './mlp-fields.js';
 import { MlpParts, type MlpShape } from './mlp-parts.js';
 import { maskWords, type StepMask, type StepRows, stepRows } from './step-masks.js';
@@ -46,6 +47,8 @@ export interface SparseMLPOptions {
   slab?: Omit<SlabOptions, 'capacity' | 'dtype'>;
   /** Steps that may be encoded before one submit. Default 4. */
   pendingUpdates?: number;
+  /** `fusedUpdate` of `pairslab/kernels`: steps may then update their slab by `fused`, and do where it is faster. */
+  fused?: FusedUpdate;
   maxShardBytes?: number;
   label?: string;
   /** Keep the arrays that the weights are given as, so that `rebuild` can upload them again; see `PoolOptions`. */
@@ -130,9 +133,9 @@ export class SparseMLP {
     this.hidden = hidden;
     this.gated = gate !== undefined;
     this.inputStride = activationStride(hidden);
-    const { capacity, slab, pendingUpdates } = options;
+    const { capacity, slab, pendingUpdates, fused } = options;
     // Options and weights may be one object: what is kept must not keep the weights.
-    this.options = { capacity, slab, slabDtype, pendingUpdates, label };
+    this.options = { capacity, slab, slabDtype, pendingUpdates, label, fused };
     this.pool = DevicePool.from(device, mlpFields(weights, label), {
       dtype,
       maxShardBytes,
@@ -241,7 +244,7 @@ export class SparseMLP {
     checkLost(this.device);
     const { x, y, batch = 1 } = step;
     const asked = checkStrategy(step.strategy ?? 'auto');
-    const update = step.update && checkUpdateWay(step.update);
+    const update = step.update && checkUpdateWay(step.update, this.options.fused);
     this.checkBuffers(x, y, batch);
     const rows = stepRows(step.mask, batch, this.all);
     const { union, each } = rows;
@@ -284,7 +287,7 @@ export class SparseMLP {
     const { union, each } = rows;
     const { slab } = this;
     const { rowList } = slab;
-    const fusible = run.batch === 1 && !each && canFuseUpdate(slab);
+    const fusible = this.options.fused && run.batch === 1 && !each && canFuseUpdate(slab);
     let known = change;
     const arriving = () => {
       if (strategy === 'repack') return 1;
@@ -403,6 +406,7 @@ export class SparseMLP {
     let graph = graphs.get(key);
     if (!graph) {
       const { pool, hidden, inputStride, gated, activation, compute } = this;
+      const { fused } = this.options;
       const packed = PACKED_MODES.includes(mode);
       const stored = (name: string): StoredRows | undefined =>
         packed ? slabRows(this.slab, name) : pool.fields.get(name);
@@ -419,7 +423,10 @@ export class SparseMLP {
         first: stored(gated ? 'gateUp' : 'up') as StoredRows,
         down: stored('down') as StoredRows,
         bias: stored('bias'),
-        pool: mode === 'arriving' ? { first: pool.field('gateUp'), down: pool.field('down') } : undefined,
+        arriving:
+          mode === 'arriving' && fused
+            ? { first: pool.field('gateUp'), down: pool.field('down'), tables: fused }
+            : undefined,
         capacity: packed ? this.slab.capacity : pool.rows,
       });
       graphs.set(key, graph);

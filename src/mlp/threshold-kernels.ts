@@ -11,7 +11,8 @@ import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import { arriving, rowDefaults, shared, sumPartials } from './kernels.js';
+import { arriving } from './fused-update.js';
+import { rowDefaults, shared, sumPartials } from './kernels.js';
 import { norm } from './model-kernels.js';
 
 const { params, team, quads, x, dtype, tile, activation } = shared;

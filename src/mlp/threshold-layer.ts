@@ -12,7 +12,7 @@ import { ActiveOp, canFuse } from './active-op.js';
 import type { Compute } from './compute.js';
 import { DownOp } from './down-op.js';
 import type { DownMode, RowsMode } from './kernels.js';
-import { modelDownTables, modelLinear } from './model-kernels.js';
+import { modelDownArriving, modelDownTables, modelLinear } from './model-kernels.js';
 import { upArriving } from './threshold-kernels.js';
 import { type DevicePredictor, PredictedOp } from './predicted-op.js';
 import { type FusedNorm, type NextNorm, RowOp, slabRows, type StoredRows } from './row-op.js';
@@ -289,7 +289,7 @@ export class ThresholdLayer {
             norm,
           }),
       down: new DownOp(this.memory, {
-        tables: modelDownTables,
+        tables: arriving ? { ...modelDownTables, down: modelDownArriving } : modelDownTables,
         rows: packed('down') as StoredRows,
         pool: arriving ? pool?.field('down') : undefined,
         mode,

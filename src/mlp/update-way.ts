@@ -2,6 +2,7 @@ import { OptionError } from '../errors.js';
 import { traitsOf } from '../gpu/traits.js';
 import { DevicePool } from '../pool/device-pool.js';
 import type { Slab } from '../slab/slab.js';
+import type { FusedUpdate } from './fused-update.js';
 
 /**
  * How a packed step brings new rows into its slab: `copy`, by a dispatch of its own, or `fused`, by the kernels that
@@ -11,8 +12,15 @@ import type { Slab } from '../slab/slab.js';
 export type UpdateWay = 'copy' | 'fused';
 export const UPDATE_WAYS: readonly UpdateWay[] = ['copy', 'fused'];
 
-/** @throws OptionError for a way that is not known. */
-export function checkUpdateWay(way: string): UpdateWay {
+/**
+ * @param kernels Of fused updates, where the layer has them.
+ * @throws OptionError for a way that is not known, or not without the kernels.
+ */
+export function checkUpdateWay(way: string, kernels: FusedUpdate | undefined): UpdateWay {
+  if (way === 'fused' && !kernels)
+    throw new OptionError(
+      'update "fused" needs its kernels: make the layer with `fused: fusedUpdate`, of pairslab/kernels.',
+    );
   if ((UPDATE_WAYS as readonly string[]).includes(way)) return way as UpdateWay;
   throw new OptionError(`update "${way}" is unknown; use one of ${UPDATE_WAYS.join(', ')}.`, { update: way });
 }

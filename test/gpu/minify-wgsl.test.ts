@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { minifyWgsl } from '../../scripts/wgsl.mjs';
 import { compose, type KernelTable, type Variant } from '../../src/gpu/kernel.js';
 import * as llama from '../../src/llama/kernels.js';
+import * as fused from '../../src/mlp/fused-update.js';
 import * as mlp from '../../src/mlp/kernels.js';
 import * as model from '../../src/mlp/model-kernels.js';
 import * as slab from '../../src/slab/kernels.js';
@@ -10,7 +11,7 @@ import * as staged from '../../src/slab/staged-kernels.js';
 
 const isTable = (value: unknown): value is KernelTable =>
   typeof value === 'object' && value !== null && 'code' in value && 'slots' in value;
-const tables = [llama, mlp, model, slab, staged, select].flatMap((module) =>
+const tables = [llama, mlp, fused, model, slab, staged, select].flatMap((module) =>
   Object.values(module).filter(isTable),
 );
 

@@ -1,7 +1,7 @@
 import { it } from 'vitest';
 import { gateUpArriving as twin } from '../../shaders/gate_up_arriving.js';
 import { activationStride } from '../../src/gpu/layout.js';
-import { gateUpArriving } from '../../src/mlp/kernels.js';
+import { gateUpArriving } from '../../src/mlp/fused-update.js';
 import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';

@@ -5,6 +5,7 @@ import { upload } from '../../src/gpu/buffers.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
+import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP, type EncodeStep } from '../../src/mlp/sparse-mlp.js';
 import { checkUpdateWay, UPDATE_WAYS, type UpdateWay } from '../../src/mlp/update-way.js';
 import { type RecordedDispatch, RecordingPass } from '../../src/tune/recording.js';
@@ -57,8 +58,8 @@ const configs: LayerConfig[] = [
 
 describe('ways to update', () => {
   it('are known by name', () => {
-    expect(UPDATE_WAYS.map(checkUpdateWay)).toEqual(UPDATE_WAYS);
-    expect(() => checkUpdateWay('both')).toThrow(/"both".*copy, fused/);
+    for (const way of UPDATE_WAYS) expect(checkUpdateWay(way, fusedUpdate)).toBe(way);
+    expect(() => checkUpdateWay('both', fusedUpdate)).toThrow(/"both".*copy, fused/);
   });
 });
 
@@ -70,7 +71,7 @@ describeAdapters('update fused with the layer', (ctx) => {
       const { weights, twin } = makeLayer(config, 11);
       const layers: [UpdateWay, SparseMLP][] = [];
       for (const way of UPDATE_WAYS)
-        layers.push([way, await SparseMLP.create(device, { ...weights, ...config })]);
+        layers.push([way, await SparseMLP.create(device, { ...weights, ...config, fused: fusedUpdate })]);
       for (const [, mlp] of layers) poisonSlab(mlp);
       const random = randomSource(12);
       let mask = Bitmask.empty(ROWS);
@@ -98,7 +99,7 @@ describeAdapters('update fused with the layer', (ctx) => {
     const { device } = ctx;
     const config: LayerConfig = { rows: ROWS, hidden: 20, capacity: CAPACITY, pendingUpdates: 8 };
     const { weights, twin } = makeLayer(config, 21);
-    const mlp = await SparseMLP.create(device, { ...weights, ...config });
+    const mlp = await SparseMLP.create(device, { ...weights, ...config, fused: fusedUpdate });
     poisonSlab(mlp);
     const random = randomSource(22);
     const x = randoms(random, 20, 1);
@@ -129,7 +130,11 @@ describeAdapters('update fused with the layer', (ctx) => {
 
   it('is taken where it can be, and only where rows arrive', async () => {
     const config: LayerConfig = { rows: ROWS, hidden: 20, capacity: CAPACITY };
-    const mlp = await SparseMLP.create(ctx.device, { ...makeLayer(config).weights, ...config });
+    const mlp = await SparseMLP.create(ctx.device, {
+      ...makeLayer(config).weights,
+      ...config,
+      fused: fusedUpdate,
+    });
     const mask = Bitmask.fromIds([1, 5, 9], ROWS);
     const step = { mask, strategy: 'paired', update: 'fused' } as const;
     expect(kernelsOf(mlp, step)).toEqual(FUSED);
@@ -153,6 +158,17 @@ describeAdapters('update fused with the layer', (ctx) => {
     mlp.destroy();
   });
 
+  it('is refused by a layer that was made without it, which copies', async () => {
+    const config: LayerConfig = { rows: ROWS, hidden: 20, capacity: CAPACITY };
+    const mlp = await SparseMLP.create(ctx.device, { ...makeLayer(config).weights, ...config });
+    const step = { mask: Bitmask.fromIds([1, 5, 9], ROWS), strategy: 'paired' } as const;
+    expect(() => kernelsOf(mlp, { ...step, update: 'fused' })).toThrow(OptionError);
+    expect(() => kernelsOf(mlp, { ...step, update: 'fused' })).toThrow(/fused: fusedUpdate/);
+    expect(mlp.slab.active).toBe(0);
+    expect(kernelsOf(mlp, step)).toEqual(['copy_rows', 'gate_up', 'down']);
+    mlp.destroy();
+  });
+
   it.each<[string, Partial<LayerConfig>, number]>([
     ['row biases', { biases: ['up'] }, 1],
     ['a pool in shards', { maxShardBytes: 4000 }, 3],
@@ -161,7 +177,7 @@ describeAdapters('update fused with the layer', (ctx) => {
   ])('leaves the rows to a copy: %s', async (_, change, copies) => {
     const config: LayerConfig = { rows: ROWS, hidden: 20, capacity: CAPACITY, ...change };
     const { weights, twin } = makeLayer(config, 31);
-    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config, fused: fusedUpdate });
     const mask = Bitmask.fromIds([1, 5, 68], ROWS);
     const kernels = kernelsOf(mlp, { mask, strategy: 'paired', update: 'fused' });
     expect(kernels.filter((name) => name === 'copy_rows')).toHaveLength(copies);
@@ -176,7 +192,7 @@ describeAdapters('update fused with the layer', (ctx) => {
   it('changes nothing when a step is refused', async () => {
     const config: LayerConfig = { rows: ROWS, hidden: 20, capacity: 4, pendingUpdates: 1 };
     const { weights, twin } = makeLayer(config, 41);
-    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
+    const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config, fused: fusedUpdate });
     const x = randoms(randomSource(42), 20, 1);
     const held = Bitmask.fromIds([3, 8, 49], ROWS);
     await mlp.forward(x, { mask: held, strategy: 'paired', update: 'fused' });

@@ -12,6 +12,7 @@ import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { LlamaSession } from '../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../src/llama/weights.js';
 import { Bitmask } from '../../src/mask/index.js';
+import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import type { Strategy } from '../../src/mlp/strategy.js';
 import { requestDevice } from '../../src/node/device.js';
@@ -48,7 +49,13 @@ async function withMLP(
   use: (mlp: SparseMLP, x: GPUBuffer, y: GPUBuffer) => Promise<void>,
 ): Promise<void> {
   const values = Float32Array.from({ length: HIDDEN * ROWS }, (_, i) => Math.sin(i) / 4);
-  const mlp = await SparseMLP.create(device, { hidden: HIDDEN, gate: values, up: values, down: values });
+  const mlp = await SparseMLP.create(device, {
+    hidden: HIDDEN,
+    gate: values,
+    up: values,
+    down: values,
+    fused: fusedUpdate,
+  });
   const x = storageBuffer(device, 'x', mlp.inputStride * 4);
   const y = storageBuffer(device, 'y', HIDDEN * 4);
   upload(

@@ -7,6 +7,7 @@ import { Sampler } from '../../llama/sample.js';
 import { LlamaSession } from '../../llama/session.js';
 import { Bitmask } from '../../mask/index.js';
 import { type Compute, checkCompute } from '../../mlp/compute.js';
+import { fusedUpdate } from '../../mlp/fused-update.js';
 import { SparseMLP } from '../../mlp/sparse-mlp.js';
 import type { Strategy } from '../../mlp/strategy.js';
 import {
@@ -153,6 +154,7 @@ async function runShape(flags: ProfileFlags, { hidden, rows }: Shape): Promise<v
       downRows: true,
       dtype,
       compute,
+      fused: fusedUpdate,
     });
     try {
       const x = buffer('profile x', Math.ceil(batch / 8) * 8 * mlp.inputStride * 4);
