@@ -1,7 +1,7 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { traitsOf } from '../gpu/traits.js';
-import { wholeRows, WHOLE_VALUES } from '../mlp/fused-mlp.js';
+import { WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
 import type { StoredRows } from '../mlp/row-op.js';
 import { type Stream, type StreamNorm, streamUniform } from '../mlp/stream.js';
 import { attentionChoice, type AttentionVariant, type HeadShape } from './attention-variants.js';
@@ -73,7 +73,7 @@ export class FusedAttention {
   private constructor(
     memory: BufferGroup,
     options: FusedAttentionOptions,
-    [x, out]: NonNullable<ReturnType<typeof wholeRows>>[],
+    [x, out]: readonly [WholeRows, WholeRows],
   ) {
     const { shape, qkv, qkvBias, output, stride } = options;
     const { heads, kvHeads, headDim } = shape;

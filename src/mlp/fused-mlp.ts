@@ -34,6 +34,12 @@ const LEAST_ROWS = 64;
 /** Parts that `mlp_active` leaves of a layer of so many rows. */
 export const runsOf = (rows: number): number => Math.max(1, Math.min(RUNS, Math.floor(rows / LEAST_ROWS)));
 
+/** How the lanes of a subgroup have a row: the slots of its dtype, and units a lane. */
+export interface WholeRows {
+  readonly slots: ReturnType<typeof unitsOf>['slots'];
+  readonly units: number;
+}
+
 /** Lanes at least: SwiftShader has four, and takes ten seconds to compile attention this way. */
 const LEAST_LANES = 8;
 
@@ -41,7 +47,7 @@ const LEAST_LANES = 8;
  * How the lanes of a subgroup keep an x of `cols` values in their registers, so many units each, for rows of a dtype;
  * undefined where they cannot, or where it is not worth it: GPUs want more workgroups, and dispatches cost them less.
  */
-export function wholeRows(traits: Traits, dtype: StoredDtype, cols: number) {
+export function wholeRows(traits: Traits, dtype: StoredDtype, cols: number): WholeRows | undefined {
   const { software, subgroup } = traits;
   if (!software || subgroup < LEAST_LANES) return undefined;
   const [{ width }] = rowVariants(traits, 'gate_up_active', dtype, false, cols);
@@ -76,11 +82,7 @@ export class FusedMlp {
     return alike && rows && cols % WHOLE_VALUES === 0 ? new FusedMlp(memory, options, rows) : undefined;
   }
 
-  private constructor(
-    memory: BufferGroup,
-    options: FusedMlpOptions,
-    rows: NonNullable<ReturnType<typeof wholeRows>>,
-  ) {
+  private constructor(memory: BufferGroup, options: FusedMlpOptions, rows: WholeRows) {
     const { gate, activation, threshold, stride } = options;
     const { subgroup } = traitsOf(memory.device);
     const [shard] = gate.shards;
