@@ -51,7 +51,7 @@ export const upArriving: KernelTable = {
 };
 
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
-export const whole = {
+export const whole: KernelTable['slots'] = {
   team: { subgroup: teamSubgroup },
   stream: { in: streamIn },
   x,
