@@ -1,21 +1,26 @@
 import { DeviceLimitError } from '../errors.js';
-import { gpuBytes } from './buffers.js';
+import { beforeNextBuffer, gpuBytes } from './buffers.js';
 import { checkLost } from './lost.js';
 import { waitFor } from './wait.js';
 
 /**
  * Notices whether the device runs out of memory between its making and `end`, which must come in the same turn of the
- * event loop: scopes are a stack, and others have theirs.
+ * event loop: scopes are a stack, and others have theirs. Costs the device nothing until a buffer is made.
  */
 export class AllocationScope {
   private readonly device: GPUDevice;
   private readonly held: number;
+  private readonly unwatch: () => void;
+  private open = false;
 
   constructor(device: GPUDevice) {
     checkLost(device);
     this.device = device;
     this.held = gpuBytes(device);
-    device.pushErrorScope('out-of-memory');
+    this.unwatch = beforeNextBuffer(device, () => {
+      device.pushErrorScope('out-of-memory');
+      this.open = true;
+    });
   }
 
   /**
@@ -24,6 +29,8 @@ export class AllocationScope {
    */
   end(what: string): Promise<void> | null {
     const { device, held } = this;
+    this.unwatch();
+    if (!this.open) return null;
     const bytes = gpuBytes(device) - held;
     const popped = device.popErrorScope();
     if (bytes > 0) return this.check(what, bytes, popped);

@@ -22,13 +22,15 @@ const UPLOAD_CHUNK = 16 << 20;
 interface Ledger {
   bytes: number;
   sizes: WeakMap<GPUBuffer, number>;
+  /** Called before the next buffer is made, in the order they came. */
+  readonly waiting: Set<() => void>;
 }
 const ledgers = new WeakMap<GPUDevice, Ledger>();
 
 function ledgerOf(device: GPUDevice): Ledger {
   let ledger = ledgers.get(device);
   if (!ledger) {
-    ledger = { bytes: 0, sizes: new WeakMap() };
+    ledger = { bytes: 0, sizes: new WeakMap(), waiting: new Set() };
     ledgers.set(device, ledger);
   }
   return ledger;
@@ -37,6 +39,13 @@ function ledgerOf(device: GPUDevice): Ledger {
 /** Bytes of GPU buffers that this package holds on `device`. */
 export function gpuBytes(device: GPUDevice): number {
   return ledgerOf(device).bytes;
+}
+
+/** Has `act` called once, right before the next buffer is made on `device`. @returns what takes it back. */
+export function beforeNextBuffer(device: GPUDevice, act: () => void): () => void {
+  const { waiting } = ledgerOf(device);
+  waiting.add(act);
+  return () => void waiting.delete(act);
 }
 
 export const roundUp = (value: number, to: number): number => Math.ceil(value / to) * to;
@@ -72,8 +81,10 @@ export function createBuffer(device: GPUDevice, label: string, size: number, usa
       },
     );
   }
-  const buffer = device.createBuffer({ label: `pairslab ${label}`, size: bytes, usage });
   const ledger = ledgerOf(device);
+  for (const act of ledger.waiting) act();
+  ledger.waiting.clear();
+  const buffer = device.createBuffer({ label: `pairslab ${label}`, size: bytes, usage });
   ledger.bytes += bytes;
   ledger.sizes.set(buffer, bytes);
   return buffer;

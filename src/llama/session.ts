@@ -231,7 +231,7 @@ export class LlamaSession {
     const logitBytes = this.weights.config.vocabSize * 4;
     const stats: StepStats = { active: null, updates: [], submits: 1, readbacks: 1 };
     const strategy = this.strategy === 'repack' ? 'repack' : 'paired';
-    const before = this.slabs.map((slab) => slab.rowIds());
+    const before = this.slabs.map(({ version }) => version);
     try {
       this.parts.decode.setTokens([id], this.position);
       const encoder = await (this.budgeted
@@ -253,7 +253,7 @@ export class LlamaSession {
       return logits;
     } catch (error) {
       if (error instanceof DeviceLostError)
-        for (const [l, slab] of this.slabs.entries()) slab.restore(before[l]);
+        for (const [l, slab] of this.slabs.entries()) if (slab.version !== before[l]) slab.takeBack();
       throw error;
     }
   }

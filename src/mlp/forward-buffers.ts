@@ -103,8 +103,13 @@ export class ForwardBuffers {
   }
 
   private giveBack(one: Buffers): void {
-    if (this.destroyed) this.free(one);
-    else this.idle.set(one.room, [...(this.idle.get(one.room) ?? []), one]);
+    if (this.destroyed) {
+      this.free(one);
+      return;
+    }
+    const idle = this.idle.get(one.room);
+    if (idle) idle.push(one);
+    else this.idle.set(one.room, [one]);
   }
 
   private make(room: number): Buffers {

@@ -28,6 +28,8 @@ export class MlpParts {
   readonly graphs = new Map<string, SparseGraph>();
   private readonly memory: BufferGroup;
   private readonly steps = new Map<number, GPUBuffer>();
+  /** What `mark` gave last, good as long as nothing is made or dropped. */
+  private marked?: { readonly made: number; readonly undo: () => void };
 
   /** @throws DeviceLimitError, OptionError, DeviceLostError; nothing stays allocated then. */
   constructor(device: GPUDevice, { rows, hidden, inputStride, pending, downBias }: MlpShape) {
@@ -71,18 +73,24 @@ export class MlpParts {
    */
   mark(): () => void {
     const { graphs, steps, masks, memory } = this;
+    const made = graphs.size + steps.size + memory.count;
+    if (this.marked?.made === made) return this.marked.undo;
     const had = { graphs: new Set(graphs.keys()), steps: new Set(steps.keys()), buffers: memory.count };
     const forgetMasks = masks.mark();
-    return () => {
+    const undo = () => {
       this.dropGraphs((key) => !had.graphs.has(key));
       for (const key of [...steps.keys()]) if (!had.steps.has(key)) steps.delete(key);
       forgetMasks();
       memory.destroy(had.buffers);
+      this.marked = undefined;
     };
+    this.marked = { made, undo };
+    return undo;
   }
 
   /** Destroys graphs by their keys. */
   dropGraphs(which: (key: string) => boolean): void {
+    this.marked = undefined;
     for (const [key, graph] of [...this.graphs]) {
       if (!which(key)) continue;
       graph.destroy();

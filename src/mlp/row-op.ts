@@ -177,18 +177,23 @@ export function rowParams(
   ];
 }
 
-/** What was made for a run, kept for the next one with the same buffers. Lists and masks take turns: one is kept for each. */
+/** So many runs are kept for each list: as many calls may run at once, or batches of other sizes take turns. */
+const KEPT = 4;
+
+/** What was made for a run, kept for later ones with the same buffers. Lists and masks take turns: some for each. */
 export class Bound<T> {
-  private readonly kept = new Map<RowOpRun['list'], { run: RowOpRun; made: T }>();
+  private readonly kept = new Map<RowOpRun['list'], { run: RowOpRun; made: T }[]>();
 
   get(run: RowOpRun, make: () => T): T {
     const place = run.list ?? run.masks;
-    let found = this.kept.get(place);
-    if (!found || !sameBuffers(found.run, run)) {
-      found = { run, made: make() };
-      this.kept.set(place, found);
-    }
-    return found.made;
+    const here = this.kept.get(place);
+    const found = here?.find((one) => sameBuffers(one.run, run));
+    if (found) return found.made;
+    const made = make();
+    if (here) here.unshift({ run, made });
+    else this.kept.set(place, [{ run, made }]);
+    if (here && here.length > KEPT) here.pop();
+    return made;
   }
 }
 

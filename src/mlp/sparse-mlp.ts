@@ -207,10 +207,10 @@ export class SparseMLP {
       });
     }
     const { packed, parts } = this;
-    const before = packed?.onDevice ? undefined : packed?.rowIds();
+    const before = packed?.version;
     const slabBytes = packed?.bytes;
     const undo = parts.mark();
-    let version: number | undefined;
+    let after: number | undefined;
     try {
       return await parts.forwards.run(
         x,
@@ -220,15 +220,19 @@ export class SparseMLP {
         },
         () => {
           this.submitted();
-          version = packed?.version;
+          after = packed?.version;
         },
       );
     } catch (error) {
       if (!(error instanceof DeviceLostError || error instanceof DeviceLimitError)) throw error;
-      // The step came to nothing. Where another one built on it, no row can be relied on; and what the slab made for it may
-      // be no buffer at all.
+      // The step came to nothing. Where another one built on what it changed, no row can be relied on; and what the slab made
+      // for it may be no buffer at all.
+      const now = packed?.version;
       if (!packed || packed.bytes !== slabBytes) this.dropSlab();
-      else if (before) packed.restore(version === undefined || packed.version === version ? before : []);
+      else if (!packed.onDevice && (after ?? now) !== before) {
+        if (now === (after ?? now)) packed.takeBack();
+        else packed.restore([]);
+      }
       undo();
       throw error;
     }

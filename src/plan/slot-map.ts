@@ -22,6 +22,8 @@ export class SlotMap {
   #mask: Bitmask;
   readonly #slotOf: Int32Array;
   readonly #rowAt: Uint32Array;
+  /** The last commit, if nothing came after it: how many rows there were, where it wrote, and what was there. */
+  #last: { readonly active: number; readonly moves: Uint32Array; readonly rows: Uint32Array } | null = null;
 
   /**
    * An empty map. Memory: 4 N + 4 C + N / 8 bytes.
@@ -97,6 +99,7 @@ export class SlotMap {
       );
     }
     const { added, removed, moves, active } = plan;
+    const rows = new Uint32Array(moves.length / 2);
     if (moves.length === 0 && added.length === 0 && removed.length === 0) return;
     for (const row of removed) {
       this.#slotOf[row] = ABSENT;
@@ -106,14 +109,27 @@ export class SlotMap {
     // In the order given: a published plan reads slots that it wrote before.
     for (let i = 0; i < moves.length; i += 2) {
       const source = moves[i + 1];
+      rows[i / 2] = this.#rowAt[moves[i]];
       this.#rowAt[moves[i]] = source >= MOVE_FROM_SLAB ? this.#rowAt[source - MOVE_FROM_SLAB] : source;
     }
     // Only now is a slot's row final. Slots at or above m' may hold rows that are gone or live elsewhere.
     for (let i = 0; i < moves.length; i += 2) {
       if (moves[i] < active) this.#slotOf[this.#rowAt[moves[i]]] = moves[i];
     }
+    this.#last = { active: this.#active, moves, rows };
     this.#active = active;
     this.#version = ++lastVersion;
+  }
+
+  /**
+   * Makes this map what it was before the last commit, whose row writes came to nothing; where that is not known (none
+   * was made, or it was taken back already), an empty one. O(N).
+   */
+  takeBack(): void {
+    const { active, moves, rows } = this.#last ?? { active: 0, moves: [], rows: [] };
+    // The other way round: a slot that was written twice had its first row first.
+    for (let i = rows.length - 1; i >= 0; i--) this.#rowAt[moves[2 * i]] = rows[i];
+    this.restore(this.#rowAt.slice(0, active));
   }
 
   /**
@@ -135,6 +151,7 @@ export class SlotMap {
       this.#slotOf[rows[slot]] = slot;
       this.#rowAt[slot] = rows[slot];
     }
+    this.#last = null;
     this.#active = rows.length;
     this.#version = ++lastVersion;
   }

@@ -3,7 +3,7 @@ import { foldGrid, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
 import { traitsOf } from '../gpu/traits.js';
-import { MOVE_FROM_SLAB } from '../plan/index.js';
+import { MOVE_FROM_SLAB, type Plan, type SlotMap } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
 import type { FieldLayout } from '../pool/fields.js';
 import { CopyPiece } from './copy-piece.js';
@@ -274,6 +274,17 @@ export class SlabCopier {
     const made = kernel(device, compact, { slots: { active: 'bits' } });
     return { piece: new CopyPiece(made, { params, list }), list };
   }
+}
+
+/** The rows by slot that `plan` will leave, [m']. */
+export function rowsAfter(slots: SlotMap, { moves, active }: Plan): Uint32Array {
+  const rows = new Uint32Array(active);
+  rows.set(slots.slots().subarray(0, active));
+  for (let i = 0; i < moves.length; i += 2) {
+    const source = moves[i + 1];
+    rows[moves[i]] = source >= MOVE_FROM_SLAB ? slots.rowAt(source - MOVE_FROM_SLAB) : source;
+  }
+  return rows;
 }
 
 /** Moves whose destinations and sources both follow one another, as one. */

@@ -5,7 +5,6 @@ import type { Region } from '../gpu/regions.js';
 import { Bitmask } from '../mask/index.js';
 import {
   hybridPlan,
-  MOVE_FROM_SLAB,
   type Plan,
   repackPlan,
   SlotMap,
@@ -16,7 +15,7 @@ import {
 import { DevicePool } from '../pool/device-pool.js';
 import type { OffDevicePool, ReadOptions } from '../pool/pool.js';
 import { settings } from '../settings.js';
-import type { SlabCopier, SlabField } from './copier.js';
+import { rowsAfter, type SlabCopier, type SlabField } from './copier.js';
 import { checkPlainCopy, slabFields } from './slab-fields.js';
 import type { SlabOptions, UpdateOptions } from './slab-options.js';
 import { SlabParts, slabDevice } from './slab-parts.js';
@@ -254,13 +253,7 @@ export class Slab {
     const plan = strategy === 'repack' ? repackPlan(this.map, mask) : hybridPlan(this.map, mask, { tau: 1 });
     const stats = describe(plan, this.rowBytes);
     if (stats.kind === 'none') return stats;
-    const rows = new Uint32Array(plan.active);
-    rows.set(this.map.slots().subarray(0, plan.active));
-    for (let i = 0; i < plan.moves.length; i += 2) {
-      const source = plan.moves[i + 1];
-      rows[plan.moves[i]] = source >= MOVE_FROM_SLAB ? this.map.rowAt(source - MOVE_FROM_SLAB) : source;
-    }
-    copier.encodeCopies(encoder, plan.moves, rows);
+    copier.encodeCopies(encoder, plan.moves, rowsAfter(this.map, plan));
     this.map.commit(plan);
     return stats;
   }
@@ -328,6 +321,11 @@ export class Slab {
   restore(rows: ArrayLike<number>): void {
     this.slots.restore(rows);
     this.away = false;
+  }
+
+  /** Takes back the last update, whose work came to nothing on the device: mask and slots are as they were before it. */
+  takeBack(): void {
+    this.map.takeBack();
   }
 
   /** Whether the slot map is on the device. */

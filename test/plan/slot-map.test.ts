@@ -1,8 +1,9 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { OptionError, PairslabError, RowError, ShapeError } from '../../src/errors.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { planUpdate, publishedPlan, repackPlan, SlotMap, StalePlanError } from '../../src/plan/index.js';
-import { checkState, mapWith } from './slab-sim.js';
+import { checkState, mapWith, maskOf } from './slab-sim.js';
 
 describe('SlotMap', () => {
   it('starts empty', () => {
@@ -49,6 +50,34 @@ describe('SlotMap', () => {
       checkState(map, Bitmask.fromIds([0, 2, 7], 8));
     },
   );
+
+  it('takes back the last commit, whatever planned it, and only that one', () => {
+    const masks = fc.array(fc.nat(2 ** 12 - 1), { minLength: 2, maxLength: 6 });
+    fc.assert(
+      fc.property(masks, fc.constantFrom(planUpdate, publishedPlan, repackPlan), (all, planner) => {
+        const map = new SlotMap(12, 12);
+        for (const bits of all) {
+          const before = map.slots();
+          const mask = map.mask();
+          const { version } = map;
+          map.commit(planner(map, maskOf(bits, 12)));
+          if (map.version === version) continue;
+          const after = map.slots();
+          const wanted = map.mask();
+          map.takeBack();
+          expect(map.slots()).toEqual(before);
+          checkState(map, mask);
+          expect(map.version).not.toBe(version);
+          // Where nothing is known of the state before, there is none that could be relied on.
+          const twin = mapWith(12, 12, [...after]);
+          twin.takeBack();
+          checkState(twin, Bitmask.empty(12));
+          map.restore(after);
+          checkState(map, wanted);
+        }
+      }),
+    );
+  });
 
   it('refuses a plan twice, and one from another map in the same state', () => {
     const map = new SlotMap(8, 4);
