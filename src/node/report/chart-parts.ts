@@ -61,14 +61,19 @@ export function barChart(
   title: string,
   shape: string,
   y: string,
-  sources: readonly Source[],
   entries: readonly (Entry & { bar: BarChart['bars'][number] })[],
 ): NamedChart[] {
   if (entries.length === 0) return [];
+  const alone = ofOne(entries);
   const bars = entries.map(({ source, bar }) =>
-    sources.length === 1 ? bar : { ...bar, group: source.label, name: `${bar.name}, ${source.label}` },
+    alone ? bar : { ...bar, group: source.label, name: `${bar.name}, ${source.label}` },
   );
   return [{ kind, name, chart: { kind: 'bars', ...heading(title, shape, entries), y, bars } }];
+}
+
+/** Whether one source has all of them: then a chart need not say whose each is. */
+export function ofOne(entries: readonly Entry[]): boolean {
+  return entries.every(({ source }) => source === entries[0].source);
 }
 
 /** Every chart says under which conditions its figures were measured. */

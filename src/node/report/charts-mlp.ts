@@ -6,6 +6,7 @@ import {
   isNumber,
   lineChart,
   type NamedChart,
+  ofOne,
   ofSuite,
   percent,
   shapeOf,
@@ -34,7 +35,7 @@ export function mlpCharts(sources: readonly Source[]): NamedChart[] {
       single.push(...entries);
       continue;
     }
-    const alone = sources.length === 1;
+    const alone = ofOne(entries);
     const lines = byKey(entries, ({ source, row }) =>
       alone ? words(row.strategy) : `${source.label}: ${words(row.strategy)}`,
     ).map(([name, rows]) => ({
@@ -54,16 +55,16 @@ export function mlpCharts(sources: readonly Source[]): NamedChart[] {
       return figure ? [{ source, row, bar: { ...figure, group: words(row.strategy), name } }] : [];
     });
     const title = 'Sparse MLP: speed-up over dense';
-    charts.push(...barChart('mlp-speedup', shape, title, shape, 'speed-up', sources, bars));
+    charts.push(...barChart('mlp-speedup', shape, title, shape, 'speed-up', bars));
   }
   return charts;
 }
 
 /** Speed-up over dense of a batch that shares one mask, over the batch. */
 export function batchCharts(sources: readonly Source[]): NamedChart[] {
-  const alone = sources.length === 1;
   const all = ofSuite(sources, 'batch').filter(({ row }) => isNumber(row.batch) && row.strategy !== 'dense');
   return byKey(all, ({ row }) => shapeOf(row, [...LAYER, 'density'])).flatMap(([shape, entries]) => {
+    const alone = ofOne(entries);
     const batches = sorted(entries.map(({ row }) => row.batch as number));
     const lines = byKey(entries, ({ source, row }) =>
       alone ? words(row.strategy) : `${source.label}: ${words(row.strategy)}`,
@@ -98,7 +99,6 @@ export function readFractionCharts(sources: readonly Source[]): NamedChart[] {
       'Sparse MLP: share of the read ceiling',
       shape,
       '% of the read ceiling',
-      sources,
       bars,
     ),
   );

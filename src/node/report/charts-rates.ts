@@ -14,7 +14,7 @@ export function ceilingCharts(sources: readonly Source[]): NamedChart[] {
     [...some].sort((a, b) => b.bar.value - a.bar.value).slice(0, SHOWN),
   );
   const title = `Memory ceilings: the fastest ${SHOWN} ways of each`;
-  return barChart('ceilings', '', title, '', 'GB/s', sources, fastest);
+  return barChart('ceilings', '', title, '', 'GB/s', fastest);
 }
 
 /** Tokens a second of every suite that generates text. */
@@ -30,6 +30,6 @@ export function tokenCharts(sources: readonly Source[]): NamedChart[] {
       const group = typeof row.strategy === 'string' ? row.strategy : row.case;
       return [{ source, row, bar: { value, low, high, group, name: row.case } }];
     });
-    return barChart(`${suite}-tokens`, '', `${suite}: tokens a second`, '', 'tokens/s', sources, bars);
+    return barChart(`${suite}-tokens`, '', `${suite}: tokens a second`, '', 'tokens/s', bars);
   });
 }

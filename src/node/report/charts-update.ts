@@ -6,6 +6,7 @@ import {
   isNumber,
   lineChart,
   type NamedChart,
+  ofOne,
   ofSuite,
   percent,
   shapeOf,
@@ -24,10 +25,10 @@ const MEASURES = [
 
 /** Speed-up of paired over the faster of both repacks, over k. */
 export function updateCharts(sources: readonly Source[]): NamedChart[] {
-  const alone = sources.length === 1;
   return byKey(overK(sources, 'update'), ({ row }) => shapeOf(row, POOL)).flatMap(([shape, entries]) => {
+    const alone = ofOne(entries);
     const ks = sorted(entries.map(({ row }) => row.k as number));
-    const lines = sources.flatMap((source) =>
+    const lines = [...new Set(entries.map(({ source }) => source))].flatMap((source) =>
       MEASURES.slice(0, alone ? 2 : 1).flatMap(({ field, name }) =>
         (alone ? [true, false] : [true]).map((gated) => {
           const rows = entries.filter(
@@ -46,9 +47,9 @@ export function updateCharts(sources: readonly Source[]): NamedChart[] {
 
 /** The same for large pools: a chart for each pattern of the mask, a line for each N and m. */
 export function sweepCharts(sources: readonly Source[]): NamedChart[] {
-  const alone = sources.length === 1;
   return byKey(overK(sources, 'sweep'), ({ row }) => shapeOf(row, ['pattern', 'hidden', 'dtype'])).flatMap(
     ([shape, entries]) => {
+      const alone = ofOne(entries);
       const ks = sorted(entries.map(({ row }) => row.k as number));
       const lines = byKey(entries, ({ source, row }) =>
         [...(alone ? [] : [source.label]), shapeOf(row, ['n', 'm'])].join(': '),
@@ -75,7 +76,7 @@ export function copyFractionCharts(sources: readonly Source[]): NamedChart[] {
     }),
   );
   const title = 'Row copy: share of one large copy\u2019s GB/s';
-  return barChart('update-ceiling', '', title, '', '% of the copy ceiling', sources, copies);
+  return barChart('update-ceiling', '', title, '', '% of the copy ceiling', copies);
 }
 
 function overK(sources: readonly Source[], suite: string): Entry[] {

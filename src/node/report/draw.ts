@@ -47,6 +47,18 @@ const PAPER = { light: '#ffffff', dark: '#0d1117' };
 const WIDTH = 760;
 /** The heading's height. */
 const topOf = ({ subtitle }: Heading): number => 44 + 15 * subtitle.length;
+const LEGEND = { row: 22, gap: 24, mark: 30, letter: 6.6 };
+
+/** The legend's height: names that do not fit beside one another stand in rows. */
+function legendOf({ lines }: LineChart): number {
+  let [rows, at] = [1, 0];
+  for (const { name } of lines) {
+    const width = LEGEND.mark + LEGEND.letter * name.length;
+    if (at > 0 && at + width > WIDTH - 32) [rows, at] = [rows + 1, 0];
+    at += width + LEGEND.gap;
+  }
+  return rows * LEGEND.row;
+}
 
 export type Drawing = (chart: Chart) => string;
 
@@ -62,7 +74,8 @@ export async function openDrawing(): Promise<Drawing> {
     );
   }
   return (chart) => {
-    const height = topOf(chart) + (chart.kind === 'lines' ? 340 : 60 + 26 * chart.bars.length);
+    const body = chart.kind === 'lines' ? 318 + legendOf(chart) : 60 + 26 * chart.bars.length;
+    const height = topOf(chart) + body;
     const canvas = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
     try {
       canvas.setOption({ ...common(chart), ...(chart.kind === 'lines' ? linesOf(chart) : barsOf(chart)) });
@@ -114,8 +127,15 @@ function linesOf(chart: LineChart): EChartsOption {
   const colorOf = colors(lines.map(({ group }) => group));
   const drawn = new Map<string, number>();
   return {
-    grid: { left: 64, right: 24, top: topOf(chart) + 40, bottom: 52 },
-    legend: { top: topOf(chart), left: 16, textStyle: { color: INK.light }, itemHeight: 8, itemGap: 24 },
+    grid: { left: 64, right: 24, top: topOf(chart) + 18 + legendOf(chart), bottom: 52 },
+    legend: {
+      top: topOf(chart),
+      left: 16,
+      right: 16,
+      textStyle: { color: INK.light },
+      itemHeight: 8,
+      itemGap: LEGEND.gap,
+    },
     xAxis: {
       ...axis,
       type: 'category',

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { Source } from './chart-parts.js';
 import { figureOf, short } from './figure.js';
 import type { Merged } from './merge.js';
@@ -129,16 +130,25 @@ const CONDITIONS = [
 ] as const;
 
 function conditionsTable(files: readonly BenchFile[], hostOf?: (file: BenchFile) => string): string {
-  const rows = files.map((file) => [
-    file.path,
+  const common = (name: (typeof CONDITIONS)[number]): boolean =>
+    files.length > 1 && files.every(({ conditions }) => conditions[name] === files[0].conditions[name]);
+  const own = CONDITIONS.filter((name) => !common(name));
+  const all = CONDITIONS.filter(common).map((name) => `${name} ${files[0].conditions[name]}`);
+  const bases = files.map(({ path }) => basename(path));
+  const rows = files.map((file, i) => [
+    // As short as tells it apart.
+    bases.indexOf(bases[i]) === bases.lastIndexOf(bases[i]) ? bases[i] : file.path,
     ...(hostOf ? [hostOf(file)] : []),
-    ...CONDITIONS.map((name) => file.conditions[name]),
+    ...own.map((name) => file.conditions[name]),
   ]);
-  const head = ['file', ...(hostOf ? ['host'] : []), ...CONDITIONS];
-  return tableOf(
-    head,
-    rows.map((row) => row.map(plain)),
-  );
+  const head = ['file', ...(hostOf ? ['host'] : []), ...own];
+  return join([
+    ...(all.length > 0 ? [`In every file: ${plain(all.join('; '))}.`] : []),
+    tableOf(
+      head,
+      rows.map((row) => row.map(plain)),
+    ),
+  ]);
 }
 
 /** Cells come escaped. */

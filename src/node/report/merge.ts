@@ -54,19 +54,24 @@ export function merge(files: readonly BenchFile[]): Merged {
   };
 }
 
-/** As short as tells the hosts apart. */
+/** As short as tells the hosts apart: the adapter, and of the rest what they differ in. */
 function labelsOf(conditions: readonly Conditions[]): string[] {
-  const candidates: ((conditions: Conditions) => string)[] = [
-    ({ adapter }) => adapter,
-    ({ adapter, device }) => `${adapter} (${device})`,
-    ({ adapter, device, robustness, grid }) =>
-      `${adapter} (${device}), robustness ${robustness}, ${grid} grid`,
+  const parts: ((conditions: Conditions) => string)[] = [
+    ({ device }) => device,
+    ({ cpu }) => cpu,
+    ({ driver }) => driver,
+    ({ grid }) => `${grid} grid`,
+    ({ robustness }) => `robustness ${robustness}`,
+    ({ settings }) => `settings ${settings}`,
   ];
-  for (const label of candidates) {
-    const labels = conditions.map(label);
+  const telling = parts.filter((part) => new Set(conditions.map(part)).size > 1);
+  const label = (host: Conditions, of: typeof parts) =>
+    of.length === 0 ? host.adapter : `${host.adapter} (${of.map((part) => part(host)).join(', ')})`;
+  for (let most = 0; most <= telling.length; most++) {
+    const labels = conditions.map((host) => label(host, telling.slice(0, most)));
     if (new Set(labels).size === labels.length) return labels;
   }
-  return conditions.map((host, i) => `${i + 1}: ${candidates[1](host)}`);
+  return conditions.map((host, i) => `${i + 1}: ${label(host, telling)}`);
 }
 
 /** A case measured more than once is shown as it was last; a summary figure is the mean of its runs. */
