@@ -90,6 +90,9 @@ async function run(flags: Flags): Promise<void> {
   });
   const report: Report = { provenance: head, results: [], summary: {}, skipped: [] };
   const failed: string[] = [];
+  const took: string[] = [];
+  const began = performance.now();
+  const since = (start: number) => `${((performance.now() - start) / 1000).toFixed(0)} s`;
   for (const name of names) {
     process.stderr.write(`${name}\n`);
     const started = performance.now();
@@ -111,8 +114,10 @@ async function run(flags: Flags): Promise<void> {
       report.skipped.push({ suite: name, case: 'all', reason });
       process.stderr.write(`  failed: ${error instanceof PairslabError ? reason : inspect(error)}\n`);
     }
-    terminal.log(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
+    took.push(`${name} ${since(started)}`);
+    terminal.log(`${name}: ${since(started)}`);
   }
+  terminal.log(`took: ${took.join(', ')}; all ${since(began)}`);
   if (json !== undefined) writeReport(json, report);
   if (csv !== undefined) writeWhole(csv, toCsv(report));
   if (failed.length === 0) kept.remove();

@@ -68,6 +68,9 @@ const LANES: readonly LaneSpec[] = [
   far('http.cached'),
 ];
 
+/** The lanes of a quick run: of the budgets, the one that has lanes of all homes. */
+const QUICK = ['resident', 'indexed', 'budget25', 'budget25.prefetch'];
+
 /** One way to run the model, with its sequence. */
 class Lane {
   readonly times: number[] = [];
@@ -176,7 +179,7 @@ async function measure(context: BenchContext, served: Served) {
     const http = { gapBytes: HTTP_GAP_BYTES };
     const tokenizer = await openTokenizer(model);
     const prompts = PROMPTS.map((prompt) => tokenizer.encode(prompt));
-    for (const spec of LANES) {
+    for (const spec of context.quick ? LANES.filter(({ name }) => QUICK.includes(name)) : LANES) {
       const { home = 'memory', load } = spec;
       const from = folders[home === 'http.cached' ? 'http' : home];
       if (!from) {
@@ -212,7 +215,7 @@ async function run(
   prompts: readonly ArrayLike<number>[],
   context: BenchContext,
 ): Promise<void> {
-  const tokens = context.quick ? 32 : 96;
+  const tokens = context.quick ? BLOCK : 96;
   const repeats = context.full ? 9 : context.quick ? 2 : 4;
   const random = randomSource(5);
   // The first round compiles and warms.

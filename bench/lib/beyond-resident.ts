@@ -152,7 +152,7 @@ export async function residentPart(context: BenchContext): Promise<SuiteOutcome>
 
 async function measure(context: BenchContext): Promise<Record<Name, KeptLane>> {
   const { device } = context.gpu;
-  const blocks = context.quick ? 2 : 8;
+  const blocks = context.quick ? 1 : 8;
   const repeats = context.full ? 9 : context.quick ? 2 : 5;
   const random = randomSource(5);
   const lanes = new Map<Name, Lane>();

@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Progress } from '../../src/node/progress.js';
 import type { Kept } from './kept.js';
 import type { BenchContext, Suite, SuiteOutcome } from './report.js';
+import { spoken, TimeLeft } from './time-left.js';
 
 /** Often enough that a terminal is never silent for two seconds. */
 const HEARTBEAT_MS = 1000;
@@ -11,15 +12,19 @@ export class Console {
   private progressLine: Progress | null = null;
   private at = { done: 0, total: 1, label: '', since: 0 };
   private beat: NodeJS.Timeout | null = null;
+  private time = new TimeLeft();
 
   start(suite: string): void {
     this.progressLine = new Progress(suite);
+    this.time = new TimeLeft();
     this.progress(0, 1, 'running');
     this.beat = setInterval(() => this.draw(), HEARTBEAT_MS);
   }
 
   progress(done: number, total: number, label: string): void {
-    this.at = { done, total, label, since: performance.now() };
+    const since = performance.now();
+    this.at = { done, total, label, since };
+    this.time.at(done, total, since);
     this.draw();
   }
 
@@ -36,8 +41,12 @@ export class Console {
 
   private draw(): void {
     const { done, total, label, since } = this.at;
-    const seconds = Math.round((performance.now() - since) / 1000);
-    this.progressLine?.update(done, total, seconds > 1 ? `${label} (${seconds} s)` : label);
+    const now = performance.now();
+    const seconds = Math.round((now - since) / 1000);
+    const left = this.time.left(now);
+    // In front, where a narrow terminal does not cut it off.
+    const estimate = left === null ? '' : `(about ${spoken(left)} left) `;
+    this.progressLine?.update(done, total, estimate + (seconds > 1 ? `${label} (${seconds} s)` : label));
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Costs, setTuning, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
-import { type CostShape, measureCosts } from '../../src/tune/costs.js';
+import { type CostOptions, type CostShape, measureCosts } from '../../src/tune/costs.js';
 
 /** Gives `auto` the costs of this adapter, measured in this run, as `pairslab autotune` would; variants stay as they are. */
 export class MeasuredCosts {
@@ -13,11 +13,11 @@ export class MeasuredCosts {
   }
 
   /** Once a shape and dtype; four to six seconds on lavapipe. @returns what was measured. */
-  async measure({ hidden, rows, dtype }: CostShape): Promise<Costs> {
+  async measure({ hidden, rows, dtype }: CostShape, options: CostOptions = {}): Promise<Costs> {
     const key = `${hidden} ${rows} ${dtype}`;
     let found = this.costs.get(key);
     if (!found) {
-      found = await measureCosts(this.device, { hidden, rows, dtype });
+      found = await measureCosts(this.device, { hidden, rows, dtype }, options);
       this.costs.set(key, found);
       setTuning(this.device, { entries: this.before?.entries ?? [], costs: [...this.costs.values()] });
     }

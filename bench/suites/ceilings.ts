@@ -1,4 +1,4 @@
-import { COPY_BYTES, Ceilings, FORMULATIONS, nameOf, READ_BYTES } from '../../src/tune/ceilings.js';
+import { COPY_BYTES, Ceilings, FORMULATIONS, nameOf, READ_BYTES, WIDE } from '../../src/tune/ceilings.js';
 import type { BenchContext, Result, SuiteOutcome } from '../lib/report.js';
 import { deviceTimer } from '../../src/tune/timer.js';
 
@@ -17,11 +17,10 @@ export async function ceilingsSuite(context: BenchContext): Promise<SuiteOutcome
     const copy = await context.measured('copy', () => ceilings.copy(repeats));
     results.push({ suite: 'ceilings', case: 'copy', bytes: COPY_BYTES, gbps: copy });
     context.progress(1, 2, 'read');
-    // Loads of one word have never come near: a quick run leaves them out.
-    const formulations = context.quick
-      ? FORMULATIONS.filter(({ element }) => element !== 'word')
-      : FORMULATIONS;
-    const read = await context.measured('read', () => ceilings.readEach(formulations, repeats));
+    const formulations = context.quick ? WIDE : FORMULATIONS;
+    const read = await context.measured('read', () =>
+      ceilings.readEach(formulations, context.quick ? 2 : repeats),
+    );
     for (const { formulation, gbps } of read) {
       const name = nameOf(formulation);
       results.push({ suite: 'ceilings', case: `read ${name}`, ...formulation, bytes: READ_BYTES, gbps });

@@ -51,7 +51,7 @@ export async function fusedSuite(context: BenchContext): Promise<SuiteOutcome> {
           const found = await timeArms(bench, {
             arms: ARMS,
             chain: (sets) => ring.take(sets),
-            repeats: context.full ? 21 : context.quick ? 5 : 11,
+            repeats: context.full ? 21 : context.quick ? 3 : 11,
             budgetMs: 60,
             random: randomSource(m),
           });

@@ -24,6 +24,8 @@ import { deviceTimer } from '../../src/tune/timer.js';
 const ARMS: readonly Arm[] = ['dense', 'indexed', 'paired'];
 /** Active rows in percent: what a slab has room for. */
 const DENSITY = 10;
+/** Each dtype has kernels to compile. */
+const QUICK_DTYPES: readonly StoredDtype[] = ['f32', 'q8'];
 
 interface LayerBytes {
   pool: number;
@@ -54,10 +56,11 @@ export async function memorySuite(context: BenchContext): Promise<SuiteOutcome> 
   const { full, quick } = context;
   const shapes = full ? SHAPES : quick ? [shapeOf('smollm135m')] : [shapeOf('published'), shapeOf('llama1b')];
   const outcome: Required<SuiteOutcome> = { results: [], summary: {}, skipped: [] };
-  const total = (shapes.length * ARMS.length + 1) * STORED_DTYPES.length;
+  const dtypes = quick ? QUICK_DTYPES : STORED_DTYPES;
+  const total = (shapes.length * ARMS.length + 1) * dtypes.length;
   let done = 0;
   for (const shape of shapes) {
-    for (const dtype of STORED_DTYPES) {
+    for (const dtype of dtypes) {
       for (const arm of ARMS) {
         const name = `${shape.name} ${dtype} ${arm}`;
         context.progress(done++, total, name);
@@ -70,7 +73,7 @@ export async function memorySuite(context: BenchContext): Promise<SuiteOutcome> 
       }
     }
   }
-  for (const dtype of STORED_DTYPES) {
+  for (const dtype of dtypes) {
     context.progress(done++, total, `model ${dtype}`);
     const bytes = await context.measured(`model ${dtype}`, () => measureModel(context, dtype));
     const { rotary, cache, ...stored } = bytes.estimate;

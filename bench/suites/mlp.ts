@@ -13,13 +13,19 @@ import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { MeasuredCosts } from '../lib/measured-costs.js';
+import type { CostOptions } from '../../src/tune/costs.js';
 import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { DeviceContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
 const ARMS: readonly Arm[] = [...FIXED, 'auto'];
+const READERS: readonly Arm[] = ['dense', 'indexed', 'auto'];
 const DENSITIES = [1, 5, 10, 25, 50, 100];
+
+/** What a quick run makes do with: costs of as few rounds as there can be, and no slab of all rows. */
+const QUICK_COSTS: CostOptions = { budgetMs: 0 };
+const QUICK_MOST = 50;
 
 /** One group of arms that are timed side by side. */
 interface Case {
@@ -73,10 +79,13 @@ export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
   try {
     for (const group of groupsOf(cases)) {
       const { shape, dtype } = group[0];
-      const capacity = Math.max(...group.map(activeOf));
+      const packs = (one: Case): boolean => !context.quick || one.density <= QUICK_MOST;
+      const capacity = Math.max(...group.filter(packs).map(activeOf));
       const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
       const layer = new Lazy(async () => {
-        await costs.measure({ ...shape, dtype });
+        // Half the rows are enough to be beyond caches, and cost half the time.
+        if (context.quick) await costs.measure({ ...shape, rows: shape.rows / 2, dtype }, QUICK_COSTS);
+        else await costs.measure({ ...shape, dtype });
         return new Layer(await makeLayer(device, shape, dtype, capacity), timer);
       });
       for (const one of group) {
@@ -87,7 +96,7 @@ export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
           continue;
         }
         const kept = await context.measured(name, async () =>
-          measure(await layer.get(), one, ceilings, context),
+          measure(await layer.get(), one, packs(one) ? ARMS : READERS, ceilings, context),
         );
         for (const [arm, reason] of Object.entries(kept.times.skipped)) {
           skipped.push({ case: `${name} ${arm}`, reason });
@@ -132,6 +141,7 @@ class Layer {
 async function measure(
   { bench }: Layer,
   one: Case,
+  arms: readonly Arm[],
   ceilings: Ceilings,
   context: DeviceContext,
 ): Promise<Measured> {
@@ -140,7 +150,7 @@ async function measure(
   const ring = new MaskRing({ n: one.shape.rows, m, change }, 'random', m);
   const { value, read } = await framed(ceilings, context.quick ? 3 : 5, async () => {
     const times = await timeArms(bench, {
-      arms: ARMS,
+      arms,
       // Dense reads every row whatever the mask: it needs no 8 steps to show what a step takes.
       chain: (sets, arm) => ring.take(sets, arm === 'dense' ? 1 : one.reuse),
       repeats: context.full ? 15 : context.quick ? 3 : 5,

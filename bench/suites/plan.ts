@@ -19,7 +19,7 @@ export async function planSuite(context: BenchContext): Promise<SuiteOutcome> {
   const summary: Record<string, number> = {};
   for (const [i, k] of CHANGES.entries()) {
     context.progress(i, CHANGES.length, `k=${k}`);
-    const us = await context.measured(`k=${k}`, () => microseconds(k, rounds));
+    const us = await context.measured(`k=${k}`, () => microseconds(k, rounds, context.quick ? 15 : 40));
     for (const arm of ARMS) {
       results.push({
         suite: 'plan',
@@ -37,23 +37,27 @@ export async function planSuite(context: BenchContext): Promise<SuiteOutcome> {
   return { results, summary };
 }
 
-/** Of each planner, the median call of every round; the planners take turns in shuffled order. */
-async function microseconds(k: number, rounds: number): Promise<Record<Arm, number[]>> {
+/** Of each planner, the median call of every round, of `time` ms; the planners take turns in shuffled order. */
+async function microseconds(k: number, rounds: number, time: number): Promise<Record<Arm, number[]>> {
   const masks = maskChain({ ...SHAPE, k }, 50, k);
   // Back and forth along the chain, so that every transition changes k rows.
   const path = [...masks, ...masks.slice(1, -1).reverse()];
   const random = randomSource(k);
   const us: Record<Arm, number[]> = { tight: [], published: [] };
   for (let round = 0; round < rounds; round++) {
-    for (const arm of shuffle([...ARMS], random)) us[arm].push(await medianCall(PLANNERS[arm], path));
+    for (const arm of shuffle([...ARMS], random)) us[arm].push(await medianCall(PLANNERS[arm], path, time));
   }
   return us;
 }
 
-async function medianCall(plan: (typeof PLANNERS)[Arm], path: readonly Bitmask[]): Promise<number> {
+async function medianCall(
+  plan: (typeof PLANNERS)[Arm],
+  path: readonly Bitmask[],
+  time: number,
+): Promise<number> {
   const map = new SlotMap(SHAPE.n, SHAPE.m);
   let at = 0;
-  const bench = new Bench({ time: 40, warmupTime: 20 });
+  const bench = new Bench({ time, warmupTime: time / 2 });
   bench.add('plan', () => {
     map.commit(plan(map, path[at]));
     at = (at + 1) % path.length;

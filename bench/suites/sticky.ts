@@ -12,6 +12,7 @@ const HIDDEN = 1024;
 const ARMS: readonly Arm[] = [...FIXED, 'auto'];
 /** Masks that are made for a case; runs go around them. */
 const MASKS = 24;
+const QUICK_MASKS = 10;
 /** How much of the last step's smoothed logits stays in the next. */
 const SMOOTHING = 0.8;
 
@@ -93,7 +94,7 @@ async function measure(
   ceilings: Ceilings,
   context: BenchContext,
 ): Promise<Measured> {
-  const masks = stickyMasks(one, MASKS);
+  const masks = stickyMasks(one, context.quick ? QUICK_MASKS : MASKS);
   let at = 0;
   /** Goes on through the masks, there and back, so that every step is one that the logits made or its reverse. */
   const chain = (sets: number): Chain => {

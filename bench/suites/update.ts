@@ -116,7 +116,7 @@ interface Measured {
 /** The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies. */
 export async function updateSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
-  const steps = context.quick ? 20 : 50;
+  const steps = context.quick ? 10 : 50;
   const timer = deviceTimer(device);
   const ceilings = new Ceilings(device, timer);
   const outcome: SuiteOutcome = { results: [], summary: {} };
@@ -138,7 +138,7 @@ export async function updateSuite(context: DeviceContext): Promise<SuiteOutcome>
     }
     for (const home of ['device', 'host'] as const) {
       const name = `many layers, pool on ${home}`;
-      const repeats = context.quick ? 30 : 200;
+      const repeats = context.quick ? 15 : 200;
       const kept = await context.measured(name, () => measureManyUpdates(device, home, repeats));
       outcome.results.push({ suite: 'update', case: name, ...kept });
       outcome.summary[`update.many.${home}.speedup`] = kept.speedup.median;
@@ -168,10 +168,10 @@ async function measure(
   const before = await ceilings.copy(context.quick ? 3 : 5);
   // The first repeat compiles and warms.
   for (let r = -1; r < repeats; r++) {
-    const [first, ...rest] = maskChain({ n: N, m: M, k }, steps, 100 * k + r);
+    const [first, ...rest] = maskChain({ n: N, m: M, k }, r < 0 ? 2 : steps, 100 * k + r);
     for (const arm of shuffle([...NAMES], random)) {
       const deviceMs = await layer.deviceMs(arm, first, rest, timer);
-      const wallMs = await layer.wallMs(arm, first, rest);
+      const wallMs = await layer.wallMs(arm, first, context.quick ? rest.slice(0, 5) : rest);
       if (r < 0) continue;
       onDevice[arm].push(deviceMs);
       wall[arm].push(wallMs);
