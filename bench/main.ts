@@ -137,7 +137,7 @@ const program = new Command('bench')
   .option('--json <file>', 'where to write provenance, results and summary; FILE.partial while it runs')
   .option('--csv <file>', 'where to write the results as a table')
   .addOption(
-    new Option('--quick', 'fewer steps and repeats: a minute or two').default(false).conflicts('full'),
+    new Option('--quick', 'fewer steps and repeats: under a minute').default(false).conflicts('full'),
   )
   .option('--full', 'the whole grid, hours on a small machine; can be interrupted and resumed', false)
   .option('--resume', 'go on with the interrupted run whose results stand in FILE.partial', false)

@@ -7,12 +7,14 @@ import { LlamaSession, type StepStats } from '../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../src/llama/weights.js';
 import { SHIPPED_MODEL } from '../../src/node/commands/start.js';
 import { DiskFolder } from '../../src/node/model-folder.js';
-import { openTokenizer } from '../../src/node/text.js';
+import { openTokenizer, type TextCodec } from '../../src/node/text.js';
 import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { Lazy } from '../lib/lazy.js';
+import { meanOver } from '../lib/mean-over.js';
 import { PREFILL_TOKENS, type PrefillTimes, racePrefill } from '../lib/prefill-race.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
-import { deviceTimer } from '../../src/tune/timer.js';
+import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
 const STRATEGIES = ['dense', 'indexed', 'repack', 'paired'] as const;
 type Name = (typeof STRATEGIES)[number];
@@ -26,14 +28,16 @@ const PROMPT = 'The state of the Union is';
 class Lane {
   readonly dtype: StoredDtype;
   readonly strategy: Name;
-  readonly times: number[] = [];
-  readonly steps: StepStats[] = [];
   /** What the current block made. */
   made: number[] = [];
+  private readonly times: number[] = [];
+  private readonly steps: StepStats[] = [];
+  private readonly weights: LlamaWeights;
   private readonly session: LlamaSession;
   private next = 0;
 
   constructor(weights: LlamaWeights, strategy: Name, device: GPUDevice) {
+    this.weights = weights;
     this.dtype = weights.dtype;
     this.strategy = strategy;
     this.session = new LlamaSession(device, weights, { strategy });
@@ -44,15 +48,25 @@ class Lane {
     this.next = argmax(await this.session.prefill(promptIds));
   }
 
-  async decode(tokens: number, timed: boolean): Promise<void> {
+  async decode(tokens: number): Promise<void> {
     const started = performance.now();
     const { tokens: made, steps } = await this.session.greedy(this.next, tokens);
     const ms = (performance.now() - started) / tokens;
     this.next = made[tokens - 1];
     this.made = made;
-    if (!timed) return;
     this.times.push(ms);
     this.steps.push(...steps);
+  }
+
+  /** What it did since it was made, or since `forget`. */
+  kept(): KeptLane {
+    const { dtype, strategy, times, steps, weights } = this;
+    return { dtype, strategy, times: [...times], averages: summariseSteps(weights, strategy, steps) };
+  }
+
+  forget(): void {
+    this.times.length = 0;
+    this.steps.length = 0;
   }
 
   destroy(): void {
@@ -60,21 +74,22 @@ class Lane {
   }
 }
 
-/** What is kept of a lane, and of a run. */
+/** What is kept of a lane, and of a round. */
 interface KeptLane {
+  dtype: StoredDtype;
   strategy: Name;
   /** ms, token by token. */
   times: number[];
   averages: StepAverages;
 }
-interface Kept {
-  lanes: Partial<Record<StoredDtype, KeptLane[]>>;
+interface Round {
+  /** Of dtypes whose strategies made equal tokens. */
+  lanes: KeptLane[];
   /** Bytes of weights that a dense token reads. */
   denseBytes: Partial<Record<StoredDtype, number>>;
   /** dtypes whose strategies made different tokens: no speed-up of theirs is reported. */
   differs: { dtype: StoredDtype; reason: string }[];
   read: Framed;
-  prefill: PrefillTimes;
 }
 
 /**
@@ -93,14 +108,24 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
   // The first is the prompt's; a quick run makes one block more.
   const maxTokens = context.quick ? 1 + BLOCK : 128;
   const repeats = context.full ? 9 : context.quick ? 2 : 5;
-  const kept = await context.measured('decode', () => measure(context, maxTokens, repeats));
+  const { rounds, prefill } = await measure(context, maxTokens, repeats);
+  const read = {
+    before: rounds[0].read.before,
+    after: rounds[repeats - 1].read.after,
+    median: statsOf(rounds.map((round) => round.read.median)).median,
+  };
   const results: Result[] = [];
-  const skipped: Skipped[] = kept.differs.map(({ dtype, reason }) => ({ case: dtype, reason }));
+  // The first reason of each dtype is enough.
+  const differs = new Map(
+    rounds.flatMap((round) => round.differs.map(({ dtype, reason }) => [dtype, reason] as const)).reverse(),
+  );
+  const skipped: Skipped[] = [...differs].map(([dtype, reason]) => ({ case: dtype, reason }));
   const summary: Record<string, number> = {};
   const fastest: Partial<Record<StoredDtype, number[]>> = {};
   for (const dtype of STORED_DTYPES) {
-    const lanes = kept.lanes[dtype];
-    if (!lanes) continue;
+    if (differs.has(dtype)) continue;
+    const lanes = lanesOver(rounds, dtype);
+    if (lanes.length === 0) continue;
     const dense = lanes.find(({ strategy }) => strategy === 'dense') as KeptLane;
     const prefix = dtype === 'f32' ? 'e2e' : `e2e.${dtype}`;
     let best: { lane: KeptLane; speedup: number } | undefined;
@@ -123,9 +148,9 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
         tokensPerSecond: perSecond,
         speedupOverDense: speedup,
         readGbps,
-        readFraction: readGbps / kept.read.median,
-        readCeilingBefore: kept.read.before,
-        readCeilingAfter: kept.read.after,
+        readFraction: readGbps / read.median,
+        readCeilingBefore: read.before,
+        readCeilingAfter: read.after,
         ...averages,
       });
       summary[`${prefix}.${strategy}.tokens_per_second`] = perSecond;
@@ -135,9 +160,9 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
       context.log(
         `${dtype} ${strategy}: ${perSecond.toFixed(1)} tokens/s, ${speedup.median.toFixed(2)}× dense`,
       );
-      if (strategy === 'dense') summary[`${prefix}.dense_read_fraction`] = readGbps / kept.read.median;
+      if (strategy === 'dense') summary[`${prefix}.dense_read_fraction`] = readGbps / read.median;
       if (strategy === 'indexed') {
-        const denseBytes = kept.denseBytes[dtype] as number;
+        const denseBytes = rounds[0].denseBytes[dtype] as number;
         summary[`${prefix}.decode_bound`] = denseBytes / averages.weightBytesPerToken;
       }
     }
@@ -151,8 +176,8 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
     const [f32, other] = [fastest.f32, fastest[dtype]];
     if (dtype !== 'f32' && f32 && other) summary[`e2e.${dtype}_over_f32`] = ratioOf(f32, other).median;
   }
-  const { dense } = kept.prefill;
-  for (const [strategy, { times, unions }] of Object.entries(kept.prefill)) {
+  const { dense } = prefill;
+  for (const [strategy, { times, unions }] of Object.entries(prefill)) {
     const speedup = ratioOf(dense.times, times);
     const ms = statsOf(times);
     const perSecond = (1000 * PREFILL_TOKENS) / ms.median;
@@ -179,78 +204,125 @@ function strategiesOf(dtype: StoredDtype, full: boolean): readonly Name[] {
   return full || dtype === 'f32' || dtype === 'f16' ? STRATEGIES : ['dense', 'indexed'];
 }
 
-async function measure(context: BenchContext, maxTokens: number, repeats: number): Promise<Kept> {
-  const { device } = context.gpu;
-  const timer = deviceTimer(device);
-  const ceilings = new Ceilings(device, timer);
-  const models: LlamaWeights[] = [];
-  const lanes: Lane[] = [];
-  const folder = await DiskFolder.at(SHIPPED_MODEL);
+/** A dtype's lanes, with all that they did in the rounds. */
+function lanesOver(rounds: readonly Round[], dtype: StoredDtype): KeptLane[] {
+  const mine = rounds.map(({ lanes }) => lanes.filter((lane) => lane.dtype === dtype));
+  return mine[0].map((lane, i) => ({
+    ...lane,
+    times: mine.flatMap((lanes) => lanes[i].times),
+    averages: meanOver(mine.map((lanes) => lanes[i].averages)),
+  }));
+}
+
+/** Round by round, so that an interrupted run loses no more than one. */
+async function measure(
+  context: BenchContext,
+  maxTokens: number,
+  repeats: number,
+): Promise<{ rounds: Round[]; prefill: PrefillTimes }> {
+  const bed = new Lazy(() => Bed.open(context));
+  const rounds: Round[] = [];
   try {
-    const checkpoint = await openCheckpoint(folder);
-    const tokenizer = await openTokenizer(folder);
-    const promptIds = tokenizer.encode(PROMPT);
-    for (const dtype of context.quick ? QUICK_DTYPES : STORED_DTYPES) {
-      const weights = await loadWeights(device, checkpoint, { dtype });
-      models.push(weights);
-      for (const strategy of strategiesOf(dtype, context.full))
-        lanes.push(new Lane(weights, strategy, device));
+    for (let r = 0; r < repeats; r++) {
+      context.progress(r, repeats + 1, `round ${r + 1}`);
+      const round = async () => (await bed.get()).round(maxTokens, context.quick ? 3 : 7);
+      rounds.push(await context.measured(`decode, round ${r + 1}`, round));
     }
-    const { value: differs, read } = await framed(ceilings, context.quick ? 3 : 7, () =>
-      run(lanes, promptIds, maxTokens, repeats, context),
-    );
-    const prefill = await racePrefill(device, models[0], tokenizer, context.quick ? 1 : 9);
-    const kept: Kept = { lanes: {}, denseBytes: {}, differs: [], read, prefill };
-    for (const [dtype, reason] of differs) kept.differs.push({ dtype, reason });
-    for (const weights of models) {
-      const { dtype } = weights;
-      if (differs.has(dtype)) continue;
-      kept.denseBytes[dtype] = decodeBytes(weights, null);
-      kept.lanes[dtype] = lanes
-        .filter((lane) => lane.dtype === dtype)
-        .map(({ strategy, times, steps }) => ({
-          strategy,
-          times,
-          averages: summariseSteps(weights, strategy, steps),
-        }));
-    }
-    return kept;
+    context.progress(repeats, repeats + 1, 'prefill');
+    const prefill = await context.measured('prefill', async () => (await bed.get()).prefill(context.quick));
+    return { rounds, prefill };
   } finally {
-    for (const lane of lanes) lane.destroy();
-    for (const weights of models) weights.destroy();
-    ceilings.destroy();
-    timer.destroy();
-    await folder.close();
+    await bed.destroy();
   }
 }
 
-/** @returns the dtypes whose strategies came apart, and where. They take no more turns. */
+/** The model in every dtype, with its lanes, warm. */
+class Bed {
+  private readonly device: GPUDevice;
+  private readonly timer: DeviceTimer;
+  private readonly ceilings: Ceilings;
+  private readonly tokenizer: TextCodec;
+  private readonly promptIds: ArrayLike<number>;
+  private readonly random = randomSource(3);
+  private readonly models: LlamaWeights[] = [];
+  private readonly lanes: Lane[] = [];
+
+  static async open({ gpu, quick, full }: BenchContext): Promise<Bed> {
+    const folder = await DiskFolder.at(SHIPPED_MODEL);
+    let bed: Bed | undefined;
+    try {
+      const checkpoint = await openCheckpoint(folder);
+      bed = new Bed(gpu.device, await openTokenizer(folder));
+      for (const dtype of quick ? QUICK_DTYPES : STORED_DTYPES) {
+        const weights = await loadWeights(gpu.device, checkpoint, { dtype });
+        bed.models.push(weights);
+        for (const strategy of strategiesOf(dtype, full))
+          bed.lanes.push(new Lane(weights, strategy, gpu.device));
+      }
+      // Compiles and warms.
+      await run(bed.lanes, bed.promptIds, 4, bed.random);
+      for (const lane of bed.lanes) lane.forget();
+      return bed;
+    } catch (error) {
+      bed?.destroy();
+      throw error;
+    } finally {
+      await folder.close();
+    }
+  }
+
+  private constructor(device: GPUDevice, tokenizer: TextCodec) {
+    this.device = device;
+    this.timer = deviceTimer(device);
+    this.ceilings = new Ceilings(device, this.timer);
+    this.tokenizer = tokenizer;
+    this.promptIds = tokenizer.encode(PROMPT);
+  }
+
+  async round(maxTokens: number, ceilingRepeats: number): Promise<Round> {
+    const { lanes, models, promptIds, random } = this;
+    const { value: differs, read } = await framed(this.ceilings, ceilingRepeats, () =>
+      run(lanes, promptIds, maxTokens, random),
+    );
+    const kept: Round = { lanes: [], denseBytes: {}, differs: [], read };
+    for (const [dtype, reason] of differs) kept.differs.push({ dtype, reason });
+    for (const weights of models) kept.denseBytes[weights.dtype] = decodeBytes(weights, null);
+    for (const lane of lanes) if (!differs.has(lane.dtype)) kept.lanes.push(lane.kept());
+    for (const lane of lanes) lane.forget();
+    return kept;
+  }
+
+  prefill(quick: boolean): Promise<PrefillTimes> {
+    return racePrefill(this.device, this.models[0], this.tokenizer, quick ? 1 : 9);
+  }
+
+  destroy(): void {
+    for (const lane of this.lanes) lane.destroy();
+    for (const weights of this.models) weights.destroy();
+    this.ceilings.destroy();
+    this.timer.destroy();
+  }
+}
+
+/** One round. @returns the dtypes whose strategies came apart, and where. They take no more turns in it. */
 async function run(
   all: readonly Lane[],
   promptIds: ArrayLike<number>,
   maxTokens: number,
-  repeats: number,
-  context: BenchContext,
+  random: () => number,
 ): Promise<Map<StoredDtype, string>> {
-  const random = randomSource(3);
   const differs = new Map<StoredDtype, string>();
-  // The first round compiles and warms.
-  for (let r = -1; r < repeats; r++) {
-    context.progress(r + 1, repeats + 1, r < 0 ? 'warming up' : `round ${r + 1}`);
-    for (const lane of all) await lane.start(promptIds);
-    for (let t = 1; t < (r < 0 ? 4 : maxTokens); t += BLOCK) {
-      const lanes = all.filter(({ dtype }) => !differs.has(dtype));
-      for (const lane of shuffle([...lanes], random)) {
-        await lane.decode(Math.min(BLOCK, maxTokens - t), r >= 0);
-      }
-      for (const lane of lanes) {
-        const dense = lanes.find(({ dtype, strategy }) => dtype === lane.dtype && strategy === 'dense');
-        if (lane.made.join() === dense?.made.join()) continue;
-        const reason = `${lane.strategy}: tokens from ${t} on differ from dense; no speed-up is reported`;
-        // f32 is the headline: without it there is nothing to report.
-        if (lane.dtype === 'f32') throw new Error(`f32 ${reason}`);
-        differs.set(lane.dtype, reason);
-      }
+  for (const lane of all) await lane.start(promptIds);
+  for (let t = 1; t < maxTokens; t += BLOCK) {
+    const lanes = all.filter(({ dtype }) => !differs.has(dtype));
+    for (const lane of shuffle([...lanes], random)) await lane.decode(Math.min(BLOCK, maxTokens - t));
+    for (const lane of lanes) {
+      const dense = lanes.find(({ dtype, strategy }) => dtype === lane.dtype && strategy === 'dense');
+      if (lane.made.join() === dense?.made.join()) continue;
+      const reason = `${lane.strategy}: tokens from ${t} on differ from dense; no speed-up is reported`;
+      // f32 is the headline: without it there is nothing to report.
+      if (lane.dtype === 'f32') throw new Error(`f32 ${reason}`);
+      differs.set(lane.dtype, reason);
     }
   }
   return differs;

@@ -74,10 +74,16 @@ export async function predictSuite(context: BenchContext): Promise<SuiteOutcome>
     return bed;
   };
   try {
-    // Apart, so that a resumed bench need only race again.
-    const judged = await context.measured('predictors', async () => (await open()).judge(context));
+    // Each by itself, so that an interrupted run loses no more than one.
+    const dense = await context.measured('perplexity of dense', async () => (await open()).perplexity());
+    const predictors: Judged[] = [];
+    for (const [i, spec] of specs.entries()) {
+      context.progress(i, specs.length, nameOf(spec));
+      const judge = async () => (await open()).judge(i);
+      predictors.push(await context.measured(`predictor ${nameOf(spec)}`, judge));
+    }
     const times = await context.measured('predicted decode', async () => (await open()).race(context));
-    return outcomeOf(judged, times, context);
+    return outcomeOf({ dense, predictors }, times, context);
   } finally {
     await bed?.close();
   }
@@ -137,7 +143,10 @@ function outcomeOf(
 
 /** The model with its predictors, and the text that they are judged by. */
 interface Bed {
-  judge(context: BenchContext): Promise<{ dense: number; predictors: Judged[] }>;
+  /** Of dense. */
+  perplexity(): Promise<number>;
+  /** Of the i-th, which is fitted first. */
+  judge(i: number): Promise<Judged>;
   /** ms a token of each lane, a block at a time. */
   race(context: BenchContext): Promise<Record<string, number[]>>;
   close(): Promise<void>;
@@ -158,19 +167,22 @@ async function openBed(context: BenchContext, specs: readonly Spec[]): Promise<B
   const judged = await sample(TEXT.fitFrom + TEXT.fit, TEXT.judge);
   const eigen = await loadEigen();
   const predictors: ModelPredictor[] = [];
-  for (const [i, spec] of specs.entries()) {
+  const predictorOf = async (i: number): Promise<ModelPredictor> => {
+    if (predictors[i]) return predictors[i];
     const found: RowPredictor[] = [];
     for (let l = 0; l < layers; l++) {
-      context.progress(i, specs.length, `fitting ${nameOf(spec)}, layer ${l}`);
+      context.progress(i, specs.length, `fitting ${nameOf(specs[i])}, layer ${l}`);
       const gate = await checkpoint.readF32(`${gatePool(l)}.weight`, [intermediateSize, hiddenSize]);
-      found.push(layerPredictor(spec, gate, fitted[l], eigen));
+      found.push(layerPredictor(specs[i], gate, fitted[l], eigen));
     }
-    predictors.push({ layers: found });
-  }
+    predictors[i] = { layers: found };
+    return predictors[i];
+  };
   const tokens = context.quick ? 512 : context.full ? 4096 : TEXT.perplexity;
   const nats = async (session: LlamaSession) => (await perplexity(session, ids, { tokens })).perplexity;
   const judge = async (i: number): Promise<Judged> => {
-    const predictor = predictors[i];
+    const predictor = await predictorOf(i);
+    context.progress(i, specs.length, `perplexity by ${nameOf(specs[i])}`);
     const session = new LlamaSession(device, weights, { mode: 'predict', predictor });
     try {
       const quality = mean(predictor.layers.map((layer, l) => judgePredictor(layer, judged[l])));
@@ -181,15 +193,10 @@ async function openBed(context: BenchContext, specs: readonly Spec[]): Promise<B
     }
   };
   return {
-    async judge({ progress }) {
-      const all: Judged[] = [];
-      for (const [i, spec] of specs.entries()) {
-        progress(i, specs.length, `perplexity by ${nameOf(spec)}`);
-        all.push(await judge(i));
-      }
-      return { dense: await nats(reference), predictors: all };
-    },
+    perplexity: () => nats(reference),
+    judge,
     async race({ progress, quick, full }) {
+      for (const i of specs.keys()) await predictorOf(i);
       const lanes = [
         new DecodeLane('dense', device, weights, { strategy: 'dense' }),
         new DecodeLane('exact', device, weights, { strategy: 'indexed' }),

@@ -307,7 +307,6 @@ export class SparseMLP {
       );
       // What is in the slab already is only read, as below.
       if (stats.kind !== 'none') return stats;
-      known = undefined;
     }
     // What can be refused comes before the slab changes.
     if (each) this.parts.masks.check(rows);

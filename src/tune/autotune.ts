@@ -15,7 +15,7 @@ import { type Contender, race } from './race.js';
 import {
   defaultShapes,
   describeShape,
-  kernelsOf,
+  measuresCosts,
   taskKey,
   type TuneShape,
   type TuneTask,
@@ -136,7 +136,7 @@ async function costsOf(
     `${dtype} ${rowBytes} ${rows}`;
   const costs = new Map((before?.costs ?? []).map((one) => [keyOf(one), one]));
   for (const shape of shapes) {
-    if (!kernelsOf(shape).includes('down')) continue;
+    if (!measuresCosts(shape)) continue;
     const key = keyOf({ dtype: shape.dtype, ...measuredRows(shape) });
     const had = costs.get(key);
     // What was used last is kept longest.

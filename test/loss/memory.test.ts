@@ -104,6 +104,17 @@ describeAdapters('a device without more memory', (ctx) => {
     await refused(() => mlp.forward(batch, { mask: masks[1], strategy: 'paired' }));
     expect(mlp.slab.mask().equals(masks[0])).toBe(true);
     expect(largestDifference(await packed(), want)).toBeLessThan(1e-5);
+    // One that changes no slab has nothing to take back from another at the same time.
+    let other: Promise<Float32Array> | undefined;
+    await refused(() => {
+      const failing = mlp.forward(batch, { strategy: 'dense' });
+      other = packed(masks[1]);
+      return failing;
+    });
+    const alone = await mlp.forward(x, { mask: masks[1], strategy: 'dense' });
+    expect(largestDifference((await other) as Float32Array, alone)).toBeLessThan(1e-5);
+    expect(mlp.slab.mask().equals(masks[1])).toBe(true);
+    expect(largestDifference(await packed(masks[1]), alone)).toBeLessThan(1e-5);
     plenty();
     expect((await mlp.forward(batch, { mask: masks[1], strategy: 'paired' })).length).toBe(20 * 9);
     mlp.destroy();

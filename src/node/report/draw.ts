@@ -201,14 +201,15 @@ function barsOf(chart: BarChart): EChartsOption {
   const { y, bars } = chart;
   const colorOf = colors(bars.map(({ group }) => group));
   return {
-    grid: { left: 24, right: 72, top: topOf(chart) + 6, bottom: 40, containLabel: true },
+    // Fonts are wider than the library takes them to be, and names end at the axis.
+    grid: { left: 48, right: 72, top: topOf(chart) + 6, bottom: 40, containLabel: true },
     xAxis: { ...axis, type: 'value', min: 0, name: y, nameLocation: 'middle', nameGap: 28 },
     yAxis: {
       ...axis,
       type: 'category',
       inverse: true,
       data: bars.map(({ name }) => name),
-      axisLabel: { color: INK.light, width: 260, overflow: 'truncate' },
+      axisLabel: { color: INK.light, width: 250, overflow: 'truncate' },
     },
     series: [
       {
