@@ -145,7 +145,7 @@ describeAdapters('autotune', (ctx) => {
   it('spends little more than its budget, and says what it left', async () => {
     const result = await autotune(ctx.device, [{ ...shape, batched: false }], { ...quick, budgetMs: 0 });
     expect(result.notes.length).toBeGreaterThan(0);
-    // Of `down` there are two: where its default comes out best, there was nothing that it had no time for.
+    // A kernel says nothing where its default came out best of those that were tried.
     expect(result.notes.join()).toMatch(/linear 36x90 f32: no time/);
     setTuning(ctx.device, null);
   });
