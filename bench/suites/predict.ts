@@ -163,19 +163,28 @@ async function openBed(context: BenchContext, specs: readonly Spec[]): Promise<B
   const reference = new LlamaSession(device, weights, { strategy: 'dense' });
   const sample = (first: number, tokens: number) =>
     sampleGates(reference, ids.slice(first, first + tokens), { tokens });
-  const fitted = await sample(TEXT.fitFrom, TEXT.fit);
-  const judged = await sample(TEXT.fitFrom + TEXT.fit, TEXT.judge);
-  const eigen = await loadEigen();
+  const found = async () => ({
+    fitted: await sample(TEXT.fitFrom, TEXT.fit),
+    judged: await sample(TEXT.fitFrom + TEXT.fit, TEXT.judge),
+    eigen: await loadEigen(),
+  });
+  // Only what is fitted needs it.
+  let sampled: ReturnType<typeof found> | undefined;
+  const samples = () => {
+    sampled ??= found();
+    return sampled;
+  };
   const predictors: ModelPredictor[] = [];
   const predictorOf = async (i: number): Promise<ModelPredictor> => {
     if (predictors[i]) return predictors[i];
-    const found: RowPredictor[] = [];
+    const { fitted, eigen } = await samples();
+    const layered: RowPredictor[] = [];
     for (let l = 0; l < layers; l++) {
       context.progress(i, specs.length, `fitting ${nameOf(specs[i])}, layer ${l}`);
       const gate = await checkpoint.readF32(`${gatePool(l)}.weight`, [intermediateSize, hiddenSize]);
-      found.push(layerPredictor(specs[i], gate, fitted[l], eigen));
+      layered.push(layerPredictor(specs[i], gate, fitted[l], eigen));
     }
-    predictors[i] = { layers: found };
+    predictors[i] = { layers: layered };
     return predictors[i];
   };
   const tokens = context.quick ? 512 : context.full ? 4096 : TEXT.perplexity;
@@ -183,6 +192,7 @@ async function openBed(context: BenchContext, specs: readonly Spec[]): Promise<B
   const judge = async (i: number): Promise<Judged> => {
     const predictor = await predictorOf(i);
     context.progress(i, specs.length, `perplexity by ${nameOf(specs[i])}`);
+    const { judged } = await samples();
     const session = new LlamaSession(device, weights, { mode: 'predict', predictor });
     try {
       const quality = mean(predictor.layers.map((layer, l) => judgePredictor(layer, judged[l])));
