@@ -9,6 +9,7 @@ import { HTTP_GAP_BYTES } from '../../src/node/model.js';
 import { openTokenizer } from '../../src/node/text.js';
 import { SegmentCache } from '../../src/pool/segment-cache.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
+import { meanOver } from './mean-over.js';
 import type { BenchContext, Result, SuiteOutcome } from './report.js';
 import { type Served, withServed } from './served-model.js';
 
@@ -73,12 +74,12 @@ const QUICK = ['resident', 'indexed', 'budget25', 'budget25.prefetch'];
 
 /** One way to run the model, with its sequence. */
 class Lane {
-  readonly times: number[] = [];
-  readonly steps: StepStats[] = [];
   made: number[] = [];
   readonly name: string;
   readonly weights: LlamaWeights;
   readonly session: LlamaSession;
+  private readonly times: number[] = [];
+  private readonly steps: StepStats[] = [];
   private next = 0;
 
   constructor({ name, session }: LaneSpec, weights: LlamaWeights, device: GPUDevice) {
@@ -92,15 +93,25 @@ class Lane {
     this.next = new Sampler().pick(await this.session.prefill(promptIds));
   }
 
-  async decode(tokens: number, timed: boolean): Promise<void> {
+  async decode(tokens: number): Promise<void> {
     const started = performance.now();
     const { tokens: made, steps } = await this.session.greedy(this.next, tokens);
     const ms = (performance.now() - started) / tokens;
     this.next = made[tokens - 1];
     this.made = made;
-    if (!timed) return;
     this.times.push(ms);
     this.steps.push(...steps);
+  }
+
+  /** What it did since it was made, or since the last `take`. */
+  take(): KeptLane {
+    const { name, weights, session, times, steps } = this;
+    return {
+      name,
+      times: times.splice(0),
+      averages: summariseSteps(weights, session.strategy, steps.splice(0)),
+      gpuBytes: weights.bytes + session.bytes,
+    };
   }
 }
 
@@ -118,9 +129,7 @@ interface KeptLane {
  * required. The lanes take turns, a block of tokens at a time and in shuffled order; ratios are of blocks side by side.
  */
 export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
-  const { lanes, skipped } = await context.measured('decode under a budget', () =>
-    withServed((served) => measure(context, served)),
-  );
+  const { lanes, skipped } = await withServed((served) => measure(context, served));
   const results: Result[] = [];
   const summary: Record<string, number> = {};
   const named = (name: string) => lanes.find((lane) => lane.name === name) as KeptLane;
@@ -164,69 +173,102 @@ export async function budgetPart(context: BenchContext): Promise<SuiteOutcome> {
   return { results, summary, skipped };
 }
 
+/** Round by round, so that an interrupted run loses no more than one. */
 async function measure(context: BenchContext, served: Served) {
-  const { device } = context.gpu;
-  const { model, converted, url, missing } = served;
-  const lanes: Lane[] = [];
-  const cache = await SegmentCache.open(cacheFolderFiles(served.scratch('blocks')));
-  const skipped = [];
+  const repeats = context.full ? 9 : context.quick ? 2 : 4;
+  const skipped = specsOf(context)
+    .filter(({ home }) => served.url === null && (home === 'http' || home === 'http.cached'))
+    .map(({ name }) => ({ case: `decode ${name}`, reason: served.missing ?? '' }));
+  const rounds: KeptLane[][] = [];
+  let bed: Bed | undefined;
   try {
-    const folders: Partial<Record<Home, Checkpoint>> = {
-      memory: await openCheckpoint(model),
-      file: await openCheckpoint(converted),
-    };
-    if (url !== null) folders.http = await openCheckpoint(served.folder());
-    const http = { gapBytes: HTTP_GAP_BYTES };
-    const tokenizer = await openTokenizer(model);
-    const prompts = PROMPTS.map((prompt) => tokenizer.encode(prompt));
-    for (const spec of context.quick ? LANES.filter(({ name }) => QUICK.includes(name)) : LANES) {
-      const { home = 'memory', load } = spec;
-      const from = folders[home === 'http.cached' ? 'http' : home];
-      if (!from) {
-        skipped.push({ case: `decode ${spec.name}`, reason: missing ?? '' });
-        continue;
-      }
-      const stored = home === 'http' ? http : home === 'http.cached' ? { ...http, cache } : undefined;
-      if (home === 'http.cached')
-        for (const name of from.bundle?.pools.keys() ?? []) await from.bundle?.pool(name, stored).toHost();
-      lanes.push(new Lane(spec, await loadWeights(device, from, { ...load, stored }), device));
+    for (let r = 0; r < repeats; r++) {
+      context.progress(r, repeats, `decode under a budget, round ${r + 1}`);
+      const round = await context.measured(`decode under a budget, round ${r + 1}`, async () => {
+        bed ??= await Bed.open(context, served);
+        return bed.round(r + 1, context.quick ? BLOCK : 96);
+      });
+      rounds.push(round);
     }
-    await run(lanes, prompts, context);
-    const kept = lanes.map(
-      ({ name, times, steps, weights, session }): KeptLane => ({
-        name,
-        times,
-        averages: summariseSteps(weights, session.strategy, steps),
-        gpuBytes: weights.bytes + session.bytes,
-      }),
-    );
-    return { lanes: kept, skipped };
   } finally {
-    for (const { session, weights } of lanes) {
-      session.destroy();
-      weights.destroy();
-    }
-    await cache.close();
+    await bed?.close();
   }
+  const lanes = rounds[0].map((lane, i) => ({
+    ...lane,
+    times: rounds.flatMap((round) => round[i].times),
+    averages: meanOver(rounds.map((round) => round[i].averages)),
+  }));
+  return { lanes, skipped };
 }
 
-async function run(
-  lanes: readonly Lane[],
-  prompts: readonly ArrayLike<number>[],
-  context: BenchContext,
-): Promise<void> {
-  const tokens = context.quick ? BLOCK : 96;
-  const repeats = context.full ? 9 : context.quick ? 2 : 4;
-  const random = randomSource(5);
-  // The first round compiles and warms.
-  for (let r = -1; r < repeats; r++) {
-    context.progress(r + 1, repeats + 1, r < 0 ? 'warming up' : `round ${r + 1}`);
-    for (const lane of lanes) await lane.start(prompts[(r + 1) % prompts.length]);
-    for (let t = 0; t < (r < 0 ? BLOCK : tokens); t += BLOCK) {
-      for (const lane of shuffle([...lanes], random)) await lane.decode(BLOCK, r >= 0);
+function specsOf({ quick }: BenchContext): readonly LaneSpec[] {
+  return quick ? LANES.filter(({ name }) => QUICK.includes(name)) : LANES;
+}
+
+/** The lanes, warm. */
+class Bed {
+  private readonly lanes: Lane[] = [];
+  private readonly prompts: readonly ArrayLike<number>[];
+  private readonly cache: SegmentCache;
+  private readonly random = randomSource(5);
+
+  static async open(context: BenchContext, served: Served): Promise<Bed> {
+    const { device } = context.gpu;
+    const { model, converted, url } = served;
+    const tokenizer = await openTokenizer(model);
+    const cache = await SegmentCache.open(cacheFolderFiles(served.scratch('blocks')));
+    const bed = new Bed(
+      PROMPTS.map((prompt) => tokenizer.encode(prompt)),
+      cache,
+    );
+    try {
+      const folders: Partial<Record<Home, Checkpoint>> = {
+        memory: await openCheckpoint(model),
+        file: await openCheckpoint(converted),
+      };
+      if (url !== null) folders.http = await openCheckpoint(served.folder());
+      const http = { gapBytes: HTTP_GAP_BYTES };
+      for (const spec of specsOf(context)) {
+        const { home = 'memory', load } = spec;
+        const from = folders[home === 'http.cached' ? 'http' : home];
+        if (!from) continue;
+        const stored = home === 'http' ? http : home === 'http.cached' ? { ...http, cache } : undefined;
+        if (home === 'http.cached')
+          for (const name of from.bundle?.pools.keys() ?? []) await from.bundle?.pool(name, stored).toHost();
+        bed.lanes.push(new Lane(spec, await loadWeights(device, from, { ...load, stored }), device));
+      }
+      // Compiles and warms.
+      await bed.round(0, BLOCK);
+      return bed;
+    } catch (error) {
+      await bed.close();
+      throw error;
+    }
+  }
+
+  private constructor(prompts: readonly ArrayLike<number>[], cache: SegmentCache) {
+    this.prompts = prompts;
+    this.cache = cache;
+  }
+
+  /** Every lane goes on from the r-th prompt. @throws Error when they make different tokens. */
+  async round(r: number, tokens: number): Promise<KeptLane[]> {
+    const { lanes, prompts, random } = this;
+    for (const lane of lanes) await lane.start(prompts[r % prompts.length]);
+    for (let t = 0; t < tokens; t += BLOCK) {
+      for (const lane of shuffle([...lanes], random)) await lane.decode(BLOCK);
       for (const { name, made } of lanes)
         if (made.join() !== lanes[0].made.join())
           throw new Error(`${name}: tokens from ${t} on differ from ${lanes[0].name}`);
     }
+    return lanes.map((lane) => lane.take());
+  }
+
+  async close(): Promise<void> {
+    for (const { session, weights } of this.lanes) {
+      session.destroy();
+      weights.destroy();
+    }
+    await this.cache.close();
   }
 }
