@@ -5,7 +5,8 @@ import { waitFor } from './wait.js';
 
 /**
  * Notices whether the device runs out of memory between its making and `end`, which must come in the same turn of the
- * event loop: scopes are a stack, and others have theirs. Costs the device nothing until a buffer is made.
+ * event loop, with no `allocate` between: scopes are a stack, and others have theirs. Costs the device nothing until a
+ * buffer is made.
  */
 export class AllocationScope {
   private readonly device: GPUDevice;
