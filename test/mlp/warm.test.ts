@@ -4,6 +4,7 @@ import { Bitmask } from '../../src/mask/index.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { STRATEGIES } from '../../src/mlp/strategy.js';
 import { HostPool } from '../../src/pool/host-pool.js';
+import { UploadRing } from '../../src/slab/upload-ring.js';
 import { Slab } from '../../src/slab/slab.js';
 import { updateMany } from '../../src/slab/update-many.js';
 import { makeSpecs, randomMask } from '../slab/twin.js';
@@ -56,7 +57,7 @@ describeAdapters('once warm', (ctx) => {
     const { device } = ctx;
     const host = HostPool.from(specs);
     const slabs = [new Slab(mlp.pool), new Slab(mlp.pool, { capacity: 30 })];
-    const far = new Slab(host, { device });
+    const far = new Slab(host, { ring: new UploadRing(device) });
     const steps = async () => {
       for (const [n, mask] of masks.entries()) {
         for (const slab of [...slabs, far]) slab.update(n % 4 === 3 ? Bitmask.empty(ROWS) : mask);
