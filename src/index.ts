@@ -7,6 +7,7 @@ export * from './errors.js';
 export { createBuffer, destroyBuffer, gpuBytes } from './gpu/buffers.js';
 export { allocate } from './gpu/allocate.js';
 export { type Rebuildable, type Recover, recovering } from './gpu/recovering.js';
+export { recovery, type RecoveryOptions } from './gpu/recovery.js';
 export { deviceNeeds } from './gpu/device-needs.js';
 export { finished, readBuffer } from './gpu/readback.js';
 export { setWaiter, waitFor, type Waiter } from './gpu/wait.js';

@@ -10,6 +10,8 @@ import {
   openCheckpoint,
   Sampler,
 } from '../../src/llama/index.js';
+import { checkLost } from '../../src/gpu/lost.js';
+import { DeviceLostError, type Recover, recovering } from '../../src/index.js';
 import type { ModelFolder } from '../../src/pool/index.js';
 import { parseBudget } from '../../src/residency/index.js';
 // Of the command line's, but it asks nothing of Node.
@@ -24,7 +26,10 @@ export interface EngineEvents {
   onLoad(done: number, total: number, name: string): void;
   /** A short word on what is being done; empty when it is done. */
   onBusy(what: string): void;
-  /** There is a session with these settings; null when there is none any more: its buffers are about to go. */
+  /**
+   * There is a session with these settings, or it was brought to another device; null when there is none any more: its
+   * buffers are about to go.
+   */
   onSession(session: LlamaSession | null): void;
   /** Settings could not be taken up; those before stay in force. */
   onRefused(error: unknown): void;
@@ -51,12 +56,17 @@ export interface Answer {
   stats: GenerateStats;
 }
 
-/** One model on one device, with what is switched while it writes: a switch makes a new session, fed the text so far. */
+/**
+ * One model on one device, with what is switched while it writes: a switch makes a new session, fed the text so far. When
+ * the device is lost all goes on on the one that `recover` gives.
+ */
 export class Engine {
   readonly checkpoint: Checkpoint;
   readonly codec: TextCodec;
-  private readonly device: GPUDevice;
+  /** The device that was seen last. */
+  private base: GPUDevice;
   private readonly events: EngineEvents;
+  private readonly recover: Recover;
   /** A text to find thresholds on. */
   private readonly sample: () => Promise<string>;
   private readonly thresholds = new Map<number, readonly number[]>();
@@ -77,13 +87,15 @@ export class Engine {
     settings: Settings,
     sample: () => Promise<string>,
     events: EngineEvents,
+    recover: Recover,
   ) {
-    this.device = device;
+    this.base = device;
     this.checkpoint = checkpoint;
     this.codec = codec;
     this.wanted = settings;
     this.sample = sample;
     this.events = events;
+    this.recover = recover;
   }
 
   /** Reads the model's description and loads its weights. @throws what reading and loading throw. */
@@ -93,12 +105,18 @@ export class Engine {
     settings: Settings,
     sample: () => Promise<string>,
     events: EngineEvents,
+    recover: Recover,
   ): Promise<Engine> {
     const checkpoint = await openCheckpoint(folder);
     const codec = await openTokenizer(folder);
-    const engine = new Engine(device, checkpoint, codec, settings, sample, events);
+    const engine = new Engine(device, checkpoint, codec, settings, sample, events, recover);
     await engine.apply(settings);
     return engine;
+  }
+
+  /** Where the model is, or will be. */
+  get device(): GPUDevice {
+    return this.session?.device ?? this.base;
   }
 
   get current(): LlamaSession | null {
@@ -114,7 +132,19 @@ export class Engine {
   async apply(settings: Settings): Promise<void> {
     this.wanted = settings;
     this.turn.abort();
-    await this.next(() => this.prepare());
+    await this.next(() => this.ready());
+  }
+
+  /** Takes what there is to another device if its own was lost. */
+  revive(): Promise<void> {
+    return this.next(() => recovering(this, this.recover, async () => checkLost(this.device)));
+  }
+
+  /** For `recovering`. */
+  async rebuild(device: GPUDevice): Promise<void> {
+    await this.session?.rebuild(device);
+    this.base = device;
+    if (this.session) this.events.onSession(this.session);
   }
 
   /** Writes on from a prompt. Settings that are applied on the way are taken up between two tokens. */
@@ -137,7 +167,7 @@ export class Engine {
     const tokens: number[] = [];
     let timeToFirstToken: number | undefined;
     for (;;) {
-      const session = await this.prepare();
+      const session = await this.ready();
       this.turn = new AbortController();
       const { stats } = await generate(session, {
         promptIds: [...promptIds, ...tokens],
@@ -149,8 +179,13 @@ export class Engine {
           const text = stream.push(id);
           if (text) onText(text);
         },
-        onRun,
+        onRun: (run) => {
+          this.moved(session);
+          return onRun(run);
+        },
+        recover: this.recover,
       });
+      this.moved(session);
       timeToFirstToken ??= stats.timeToFirstToken;
       const { stoppedBy } = stats;
       if (
@@ -164,6 +199,17 @@ export class Engine {
     }
   }
 
+  /** `session` may have been brought to another device, and its weights with it. */
+  private moved(session: LlamaSession): void {
+    if (session.device === this.base) return;
+    this.base = session.device;
+    this.events.onSession(session);
+  }
+
+  private ready(): Promise<LlamaSession> {
+    return recovering(this, this.recover, () => this.prepare());
+  }
+
   /** The session of the wanted settings, empty; of those before where the wanted ones cannot be had. */
   private async prepare(): Promise<LlamaSession> {
     const { wanted, now, session } = this;
@@ -175,7 +221,7 @@ export class Engine {
     try {
       return await this.make(wanted);
     } catch (error) {
-      if (!session || !now) throw error;
+      if (!session || !now || error instanceof DeviceLostError) throw error;
       if (this.wanted === wanted) this.wanted = now;
       this.events.onRefused(error);
       session.reset();

@@ -1,3 +1,4 @@
+import { recovery } from '../../src/index.js';
 import type { ModelFolder } from '../../src/pool/index.js';
 import type { DecodeRun, LlamaSession } from '../../src/llama/index.js';
 import { Charts } from './charts.js';
@@ -38,8 +39,8 @@ let engine: Engine | null = null;
 let session: LlamaSession | null = null;
 /** Ends what is being written; null when nothing is. */
 let writing: AbortController | null = null;
-/** The model that was loaded last, or is being loaded: to take up again on a new device. */
-let folder = shipped();
+/** How often the device was lost. */
+let losses = 0;
 /** Loads take turns. */
 let loads: Promise<void> = Promise.resolve();
 
@@ -59,7 +60,10 @@ const events: EngineEvents = {
     status.textContent = what;
     progress.hidden = what === '';
   },
-  onSession: look,
+  onSession(to) {
+    look(to);
+    if (to && writing && losses > 0) status.textContent = `${lostWords(losses)}; writing on on another.`;
+  },
   onRefused(error) {
     showError(error);
     if (engine) controls.show(engine.settings);
@@ -67,9 +71,19 @@ const events: EngineEvents = {
 };
 let bytesRead = '';
 
+/** A device in place of one that was lost, for all that was on it. */
+const recover = recovery({
+  requestDevice: takeDevice,
+  onLost() {
+    losses++;
+    status.textContent = `${lostWords(losses)}: asking the browser for another.`;
+  },
+});
+const lostWords = (times: number): string =>
+  `The GPU device was lost ${times === 1 ? 'once' : `${times} times`}`;
+
 /** Takes a model in place of the one there is, which stays when this one cannot be had. */
 function load(from: ModelFolder): Promise<void> {
-  folder = from;
   loads = loads.then(async () => {
     if (!device) return;
     clearError();
@@ -81,7 +95,7 @@ function load(from: ModelFolder): Promise<void> {
       bytesRead = `, ${formatBytes(bytes)} read`;
     });
     try {
-      const fresh = await Engine.open(device, kept, controls.read(), calibrationText, events);
+      const fresh = await Engine.open(device, kept, controls.read(), calibrationText, events, recover);
       engine = fresh;
       old?.destroy();
       look(fresh.current);
@@ -130,6 +144,7 @@ async function write(): Promise<void> {
   charts.clear();
   status.textContent = 'writing';
   if (view) view.decoding = true;
+  const lostBefore = losses;
   const started = performance.now();
   try {
     const answer = await engine.write({
@@ -147,7 +162,7 @@ async function write(): Promise<void> {
       },
       onRun: painter(),
     });
-    report(answer);
+    report(answer, losses - lostBefore);
   } catch (error) {
     status.textContent = '';
     showError(error);
@@ -167,10 +182,11 @@ const ENDS: Readonly<Record<Answer['stoppedBy'], string>> = {
   abort: 'Stop',
 };
 
-function report({ stoppedBy, tokens, stats }: Answer): void {
+function report({ stoppedBy, tokens, stats }: Answer, lost: number): void {
   element('ended').textContent = ENDS[stoppedBy];
   element('tokens').textContent = String(tokens.length);
-  status.textContent = `GPU memory ${formatBytes(stats.gpuBytes)}, ${stats.submitsPerToken.toFixed(2)} submits a token.`;
+  const figures = `GPU memory ${formatBytes(stats.gpuBytes)}, ${stats.submitsPerToken.toFixed(2)} submits a token.`;
+  status.textContent = lost === 0 ? figures : `${figures} ${lostWords(lost)}; the text went on on another.`;
 }
 
 /** Of the time, what pictures and charts may take: together below the 5 % that are promised. */
@@ -213,14 +229,16 @@ function painter(): (run: DecodeRun) => Promise<void> {
     }
     element('rate').textContent = rate.toFixed(1);
     element('tokens').textContent = String(tokens);
-    if (drawing.due) {
+    // A page that nobody sees has its charts drawn when the text ends.
+    if (drawing.due && !document.hidden) {
       const started = performance.now();
       charts.draw();
       drawing.drawn(performance.now() - started);
     }
     drew = Boolean(view?.wanted) && picture.due;
     if (view && drew) {
-      picture.drawn(await view.draw());
+      const ms = await view.draw();
+      if (ms !== null) picture.drawn(ms);
       const share = (100 * (picture.taken + drawing.taken)).toFixed(1);
       cost.textContent = `A picture takes ${picture.frameMs.toFixed(0)} ms; with the charts ${share} % of the time.`;
     }
@@ -283,35 +301,48 @@ async function take(choose: () => ModelFolder | Promise<ModelFolder>): Promise<v
   }
 }
 
-/** A device, a view on it and the model; again when the device is lost. */
+/** The device that the page is on from now on. Whatever is there when it is lost is brought to another at once. */
+async function takeDevice(): Promise<GPUDevice> {
+  const { device: taken, name } = await openDevice();
+  element('adapter').textContent = name;
+  taken.addEventListener('uncapturederror', ({ error }) => showError(error));
+  void taken.lost.then(({ reason }) => {
+    if (reason !== 'destroyed') void revive();
+  });
+  device = taken;
+  return taken;
+}
+
+async function revive(): Promise<void> {
+  if (!engine) return;
+  // Else what is being written tells of it.
+  const idle = writing === null;
+  try {
+    await engine.revive();
+    if (idle) status.textContent = `${lostWords(losses)}; the model is on another.`;
+  } catch (error) {
+    status.textContent = '';
+    showError(error);
+  }
+}
+
+/** A device, a view on it and the model. */
 async function start(): Promise<void> {
-  const opened = await openDevice();
+  const first = await takeDevice();
   element('app').hidden = false;
-  element('adapter').textContent = opened.name;
-  device = opened.device;
-  device.addEventListener('uncapturederror', ({ error }) => showError(error));
   const parts = {
     canvas: element<HTMLCanvasElement>('canvas'),
     names: element('names'),
     tip: element('tip'),
     none: element('no-slab'),
   };
-  view = new SlabView(device, parts, palette);
-  void device.lost.then(({ reason, message }) => {
-    if (reason === 'destroyed') return;
-    showError(new Error(`The GPU device was lost: ${message}`));
-    engine = null;
-    look(null);
-    view?.destroy();
-    view = null;
-    governors = null;
-    start().catch(showUnsupported);
-  });
+  view = new SlabView(first, parts, palette);
   await load(folder);
 }
 
 listen();
 const asked = new URL(location.href).searchParams.get('model');
+let folder = shipped();
 try {
   if (asked) folder = folderAt(asked);
 } catch (error) {

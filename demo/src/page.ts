@@ -15,7 +15,8 @@ const ADVICE: Readonly<Record<string, string>> = {
     'Choose a model of the LLaMA family, as it was published: neither quantised nor changed.',
   DeviceLimitError: 'Store the weights in fewer bits, or keep fewer rows on the device.',
   PoolError: 'Check the address, and that its server answers range requests from other pages.',
-  DeviceLostError: 'The page takes a new device; write again.',
+  AdapterError: 'Write again in some minutes, or reload the page: what was written stays until then.',
+  DeviceLostError: 'The device was lost again and again: write again, or reload the page.',
 };
 
 /** Shows an error as what it is. Texts of models and servers may be in it: they are never more than text. */

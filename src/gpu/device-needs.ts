@@ -1,3 +1,4 @@
+import { AdapterError } from '../errors.js';
 import { USED_FEATURES } from './tuning-key.js';
 
 /** The limits that matter to compute; a device is asked for as much of each as its adapter has. */
@@ -29,4 +30,16 @@ export function deviceNeeds(adapter: GPUAdapter): GPUDeviceDescriptor {
     requiredFeatures: USED_FEATURES.filter((feature) => features.has(feature)) as GPUFeatureName[],
     requiredLimits: Object.fromEntries(COMPUTE_LIMITS.map((limit) => [limit, limits[limit]])),
   };
+}
+
+/** A device of the browser's, in a page or a worker, with what `deviceNeeds` asks for. @throws AdapterError without WebGPU. */
+export async function requestBrowserDevice(): Promise<GPUDevice> {
+  // Types say that it is always there.
+  const gpu = (globalThis.navigator as Partial<Navigator> | undefined)?.gpu;
+  const adapter = await gpu?.requestAdapter();
+  if (!adapter)
+    throw new AdapterError(
+      gpu ? 'WebGPU finds no graphics adapter that it would use here.' : 'there is no WebGPU here.',
+    );
+  return adapter.requestDevice(deviceNeeds(adapter));
 }

@@ -70,7 +70,7 @@ export function unlessLost<T>(device: GPUDevice, promise: Promise<T>): Promise<T
         resolve(value);
       },
       async (cause: unknown) => {
-        if (aborted(cause)) await reported(watch);
+        if (mayBeLoss(cause)) await reported(watch);
         watch.ended.delete(end);
         reject(watch.info ? errorOf(watch.info, { cause }) : cause);
       },
@@ -78,7 +78,12 @@ export function unlessLost<T>(device: GPUDevice, promise: Promise<T>): Promise<T
   });
 }
 
-const aborted = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
+/**
+ * What promises of a device are rejected with when it is lost: mapAsync with the first. Chromium, whose GPU process ended,
+ * rejects popErrorScope ("Instance dropped") and onSubmittedWorkDone with the second, the making of pipelines with the third.
+ */
+const OF_A_LOSS: readonly string[] = ['AbortError', 'OperationError', 'GPUPipelineError'];
+const mayBeLoss = (error: unknown): boolean => error instanceof Error && OF_A_LOSS.includes(error.name);
 
 /** Resolves when the loss is known, or has not come for a while. */
 function reported(watch: Watch): Promise<void> {

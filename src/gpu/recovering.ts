@@ -7,7 +7,7 @@ export interface Rebuildable {
   rebuild(device: GPUDevice): Promise<void>;
 }
 
-/** Gives a device in place of one that was lost. */
+/** Gives a device in place of one that was lost; `recovery` makes one that asks until there is one. */
 export type Recover = (lost: DeviceLostError) => Promise<GPUDevice>;
 
 /** Losses in a row, without a step between them that succeeds, before it is given up. */
@@ -43,7 +43,7 @@ async function replacementOf(
  * Does `step` with `object`. When the device is lost under it, asks `recover` for another, rebuilds the object there and
  * does the step again; objects that were on one device and are given the same `recover` meet on one device again.
  *
- *     const recover = async () => (await navigator.gpu.requestAdapter()).requestDevice();
+ *     const recover = recovery();
  *     const y = await recovering(mlp, recover, () => mlp.forward(x, { mask }));
  *
  * @throws DeviceLostError when as many as four devices were lost in a row; what `recover`, `rebuild` and `step` throw.
@@ -64,4 +64,23 @@ export async function recovering<T>(
       lost = error;
     }
   }
+}
+
+/**
+ * Makes something on `device`, or on another when that is lost meanwhile and there is a `recover`.
+ * @throws as `recovering`.
+ */
+export function makeRecovering<T>(
+  device: GPUDevice,
+  recover: Recover | undefined,
+  make: (device: GPUDevice) => Promise<T>,
+): Promise<T> {
+  if (!recover) return make(device);
+  const place = {
+    device,
+    rebuild: async (next: GPUDevice) => {
+      place.device = next;
+    },
+  };
+  return recovering(place, recover, () => make(place.device));
 }

@@ -1,9 +1,10 @@
+import { isFirefox, polled } from './firefox-poll.js';
 import { unlessLost } from './lost.js';
 
 /**
- * How to wait for a GPU promise. In a browser a plain `await` is right. Under dawn.node it is not: while any promise
- * is pending its event loop spins on the main thread and takes a core from a software adapter, so `src/node` registers
- * a waiter that sleeps between turns. Everything in the core that waits goes through `waitFor`.
+ * How to wait for a GPU promise. In a browser a plain `await` is right, but in Firefox (see `polled`). Under dawn.node it is
+ * not: while any promise is pending its event loop spins on the main thread and takes a core from a software adapter, so
+ * `src/node` registers a waiter that sleeps between turns. Everything in the core that waits goes through `waitFor`.
  */
 export type Waiter = <T>(promise: Promise<T>) => Promise<T>;
 
@@ -15,11 +16,12 @@ export function setWaiter(device: GPUDevice, waiter: Waiter): void {
 }
 
 /**
- * Waits for `promise` the way that was registered for `device`; plainly when none was.
+ * Waits for `promise` the way that was registered for `device`; when none was, plainly, or as Firefox needs it.
  * @throws DeviceLostError when the device is lost, even where the promise would then never settle.
  */
 export function waitFor<T>(device: GPUDevice, promise: Promise<T>): Promise<T> {
   const waiter = waiters.get(device);
   const settled = unlessLost(device, promise);
-  return waiter ? waiter(settled) : settled;
+  if (waiter) return waiter(settled);
+  return isFirefox() ? polled(device, settled) : settled;
 }

@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js';
+import { makeRecovering, type Recover, recovering } from '../gpu/recovering.js';
 import type { ModelFolder } from '../io/byte-source.js';
 import { AbortableFolder } from '../io/abortable-folder.js';
 import { openCheckpoint } from './checkpoint.js';
@@ -16,6 +17,11 @@ export interface RunnerOptions {
   onProgress?: LoadOptions['onProgress'];
   /** Ends the loading. */
   signal?: AbortSignal;
+  /**
+   * Gives another device when the model's is lost, e.g. `recovery()`: loading begins anew there, and requests go on where
+   * they were. The folder must stay readable. Without it they throw DeviceLostError, and `rebuild` is the caller's.
+   */
+  recover?: Recover;
 }
 
 /** One text to go on with. */
@@ -38,32 +44,42 @@ export interface RunnerResult {
 export class LlamaRunner {
   readonly weights: LlamaWeights;
   private readonly session: LlamaSession;
+  private readonly recover?: Recover;
   /** The tokens that are in the session's cache. */
   private fed: number[] = [];
   private turn: Promise<unknown> = Promise.resolve();
   private closed = false;
 
-  /** @throws what `openCheckpoint`, `loadWeights` and `LlamaSession` throw; the signal's reason. */
+  /** @throws what `openCheckpoint`, `loadWeights`, `LlamaSession` and `recovering` throw; the signal's reason. */
   static async load(
     device: GPUDevice,
     folder: ModelFolder,
-    { weights, session, onProgress, signal }: RunnerOptions = {},
+    { weights, session, onProgress, signal, recover }: RunnerOptions = {},
   ): Promise<LlamaRunner> {
     const source = signal && new AbortableFolder(folder, signal);
     const checkpoint = await openCheckpoint(source ?? folder);
-    const loaded = await loadWeights(device, checkpoint, { ...weights, onProgress });
+    const made = await makeRecovering(device, recover, async (on) => {
+      const loaded = await loadWeights(on, checkpoint, { ...weights, onProgress });
+      try {
+        return new LlamaRunner(loaded, new LlamaSession(on, loaded, session), recover);
+      } catch (error) {
+        loaded.destroy();
+        throw error;
+      }
+    });
     source?.release();
-    try {
-      return new LlamaRunner(loaded, new LlamaSession(device, loaded, session));
-    } catch (error) {
-      loaded.destroy();
-      throw error;
-    }
+    return made;
   }
 
-  private constructor(weights: LlamaWeights, session: LlamaSession) {
+  private constructor(weights: LlamaWeights, session: LlamaSession, recover?: Recover) {
     this.weights = weights;
     this.session = session;
+    this.recover = recover;
+  }
+
+  /** Where the model is. */
+  get device(): GPUDevice {
+    return this.session.device;
   }
 
   get config(): LlamaConfig {
@@ -79,7 +95,8 @@ export class LlamaRunner {
    * Prefills what of the prompt is new, and decodes. Calls take turns. One that is aborted ends with what it has, but
    * throws the signal's reason when it has not begun.
    * @throws ShapeError for a prompt that is empty or does not fit the context; OptionError once it is destroyed; what
-   * `Sampler` and `generate` throw. The next request starts from nothing then.
+   * `Sampler` and `generate` throw; AdapterError when the device is lost and there is no other. The next request starts
+   * from nothing then.
    */
   generate(request: RunnerRequest): Promise<RunnerResult> {
     return this.inTurn(async () => {
@@ -88,7 +105,8 @@ export class LlamaRunner {
       const prompt: number[] = Array.prototype.slice.call(request.promptIds);
       const cached = this.goBack(prompt);
       const promptIds = prompt.slice(cached);
-      const { tokens, stats } = await generate(this.session, { ...request, promptIds, sampler });
+      const { recover } = this;
+      const { tokens, stats } = await generate(this.session, { ...request, promptIds, sampler, recover });
       this.fed = [...prompt, ...tokens].slice(0, this.session.position);
       return { tokens, stats: { ...stats, cachedTokens: cached } };
     });
@@ -98,10 +116,18 @@ export class LlamaRunner {
   logits(promptIds: ArrayLike<number>): Promise<Float32Array> {
     return this.inTurn(async () => {
       const prompt: number[] = Array.prototype.slice.call(promptIds);
-      const logits = await this.session.prefill(prompt.slice(this.goBack(prompt)));
+      const ids = prompt.slice(this.goBack(prompt));
+      const { session, recover } = this;
+      const prefill = () => session.prefill(ids);
+      const logits = await (recover ? recovering(session, recover, prefill) : prefill());
       this.fed = prompt;
       return logits;
     });
+  }
+
+  /** Brings the model to another device once the request in turn has ended. @throws what `LlamaSession.rebuild` throws. */
+  rebuild(device: GPUDevice): Promise<void> {
+    return this.inTurn(() => this.session.rebuild(device));
   }
 
   /** Frees everything once the request in turn has ended. */

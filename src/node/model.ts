@@ -5,6 +5,8 @@ import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/cal
 import { type Checkpoint, openCheckpoint } from '../llama/checkpoint.js';
 import { chooseDtype, type LlamaWeights, type LoadOptions, loadWeights } from '../llama/weights.js';
 import { type Compute, checkCompute } from '../mlp/compute.js';
+import { makeRecovering, type Recover } from '../gpu/recovering.js';
+import { recovery } from '../gpu/recovery.js';
 import { readExactly } from '../io/byte-source.js';
 import { openBundle } from '../pool/bundle.js';
 import { SegmentCache } from '../pool/segment-cache.js';
@@ -21,7 +23,10 @@ import { writeWhole } from './write-whole.js';
 /** A model on a device, ready for sessions. */
 export interface OpenModel {
   path: string;
-  gpu: NodeDevice;
+  /** Where it is now: another one after a loss that `recover` made good. */
+  readonly gpu: NodeDevice;
+  /** For `generate`: says on stderr that the device was lost, and gives another of the same adapter. */
+  recover: Recover;
   weights: LlamaWeights;
   /** Opened when first asked for: a run on ids needs none. */
   text(): Promise<TextCodec>;
@@ -107,28 +112,47 @@ export async function openModel(options: OpenOptions): Promise<OpenModel> {
         cache = await SegmentCache.open(cacheFolderFiles(), { maxBytes: options.cacheLimit ?? CACHE_BYTES });
       Object.assign(stored, { cache, gapBytes: HTTP_GAP_BYTES });
     }
-    const gpu = await requestDevice({
-      adapter: options.adapter,
-      tuning: options.autotune === false ? false : undefined,
+    const ask = async (adapter?: string) => {
+      const found = await requestDevice({
+        adapter,
+        tuning: options.autotune === false ? false : undefined,
+      });
+      announce(found);
+      return found;
+    };
+    let gpu = await ask(options.adapter);
+    const recover = recovery({
+      async requestDevice() {
+        gpu = await ask(gpu.adapter.name);
+        return gpu.device;
+      },
+      onLost: ({ details }) =>
+        process.stderr.write(
+          `\nthe GPU device was lost (${details.reason || 'unknown'}): asking for another\n`,
+        ),
     });
-    announce(gpu);
     checkCompute(compute, dtype, gpu.device);
     const progress = new Progress('loading');
-    const weights = await loadWeights(gpu.device, checkpoint, {
-      dtype,
-      context: options.context,
-      budget: options.budget,
-      use: options.use,
-      pool: home,
-      stored,
-      onProgress: (done, total, name) => progress.update(done, total, name),
-    });
+    const weights = await makeRecovering(gpu.device, recover, (device) =>
+      loadWeights(device, checkpoint, {
+        dtype,
+        context: options.context,
+        budget: options.budget,
+        use: options.use,
+        pool: home,
+        stored,
+        onProgress: (done, total, name) => progress.update(done, total, name),
+      }),
+    );
     progress.end();
     announceQuantization(weights);
     let text: Promise<TextCodec> | undefined;
     return {
       path: options.model,
-      gpu,
+      get gpu() {
+        return gpu;
+      },
+      recover,
       weights,
       text: () => {
         text ??= openTokenizer(folder);

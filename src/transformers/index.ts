@@ -4,9 +4,11 @@
  * repo id. Both are optional peers, imported when they are needed.
  */
 import type { PreTrainedTokenizer } from '@huggingface/transformers';
-import { AdapterError, ModelFormatError, OptionError } from '../errors.js';
-import { deviceNeeds } from '../gpu/device-needs.js';
+import { ModelFormatError, OptionError } from '../errors.js';
+import { requestBrowserDevice } from '../gpu/device-needs.js';
 import type { StoredDtype } from '../gpu/layout.js';
+import type { Recover } from '../gpu/recovering.js';
+import { recovery } from '../gpu/recovery.js';
 import { type ModelFolder, readJsonObject } from '../io/byte-source.js';
 import { HttpFolder } from '../io/http-source.js';
 import { LlamaRunner, type RunnerOptions } from '../llama/runner.js';
@@ -32,6 +34,11 @@ export interface PipelineOptions
     Pick<RunnerOptions, 'session' | 'signal'> {
   /** Default (and `webgpu`): one of its own, which `dispose` destroys. */
   device?: GPUDevice | 'webgpu';
+  /**
+   * Gives another device when that is lost, and texts go on there. Default: `recovery()` for a device of its own, which
+   * asks the browser; none for one that is given.
+   */
+  recover?: Recover;
   /** How weights are stored on the device. Default fp32, or what the model was converted to. */
   dtype?: StoredDtype | 'fp32' | 'fp16';
   /** As for `loadWeights`: a budget, a context. */
@@ -69,15 +76,19 @@ export async function pipeline(
   const folder = await folderOf(model, options);
   const defaults = await defaultsOf(folder);
   const tokenizer = options.tokenizer ?? (await tokenizerOf(folder, options));
-  const gpu = device === 'webgpu' ? await ownDevice() : device;
+  const own = device === 'webgpu';
+  let gpu = own ? await requestBrowserDevice() : device;
+  const ask = options.recover ?? (own ? recovery() : undefined);
+  const recover: Recover | undefined = own && ask ? async (lost) => (gpu = await ask(lost)) : ask;
   const close = () => {
-    if (device === 'webgpu') gpu.destroy();
+    if (own) gpu.destroy();
   };
   try {
     const runner = await LlamaRunner.load(gpu, folder, {
       weights: { ...options.weights, dtype: dtype && (DTYPES[dtype] ?? dtype) },
       session,
       signal,
+      recover,
       onProgress: (done, total, file) =>
         progress_callback?.({ status: 'progress', name: folder.name, file, progress: (100 * done) / total }),
     });
@@ -105,12 +116,6 @@ async function folderOf(model: string | URL | ModelFolder, options: PipelineOpti
       `"${String(model).slice(0, 200)}" is neither a repo id, such as org/name, nor a URL.`,
     );
   }
-}
-
-async function ownDevice(): Promise<GPUDevice> {
-  const adapter = await (globalThis.navigator as Navigator | undefined)?.gpu?.requestAdapter();
-  if (!adapter) throw new AdapterError('there is no WebGPU adapter here.');
-  return adapter.requestDevice(deviceNeeds(adapter));
 }
 
 /** tokenizer.json of the largest vocabularies is some tens of MB. */

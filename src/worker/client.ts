@@ -1,4 +1,4 @@
-import { WorkerError } from '../errors.js';
+import { type DeviceLostError, WorkerError } from '../errors.js';
 import type { LlamaConfig } from '../llama/config.js';
 import type { RunnerOptions, RunnerRequest, RunnerResult } from '../llama/runner.js';
 import { restoreError } from './error-data.js';
@@ -22,6 +22,11 @@ interface Pending {
   onToken?: (token: number) => void;
 }
 
+export interface WorkerClientOptions {
+  /** Told when the worker's device is lost: it asks for another, and what it was asked for goes on there. */
+  onLost?: (error: DeviceLostError) => void;
+}
+
 /**
  * The page's end of a worker that runs models:
  * `new WorkerClient(new Worker(new URL('pairslab/worker/start', import.meta.url), { type: 'module' }))`, or over any
@@ -30,10 +35,12 @@ interface Pending {
 export class WorkerClient {
   private readonly endpoint: Endpoint;
   private readonly pending = new Map<number, Pending>();
+  private readonly onLost: WorkerClientOptions['onLost'];
   private asked = 0;
 
-  constructor(endpoint: Endpoint) {
+  constructor(endpoint: Endpoint, { onLost }: WorkerClientOptions = {}) {
     this.endpoint = endpoint;
+    this.onLost = onLost;
     endpoint.addEventListener('message', ({ data }) => this.take(data as WorkerReply));
     endpoint.start?.();
     // A worker whose script cannot be loaded says so by an event of its own.
@@ -45,7 +52,7 @@ export class WorkerClient {
   }
 
   /**
-   * Loads a model in the worker, on the worker's own device.
+   * Loads a model in the worker, on the worker's own device, and on another when that is lost.
    * @throws what `LlamaRunner.load` throws there; the signal's reason; WorkerError.
    */
   async load(
@@ -88,6 +95,10 @@ export class WorkerClient {
   }
 
   private take(reply: WorkerReply): void {
+    if (reply.type === 'lost') {
+      this.onLost?.(restoreError(reply.error) as DeviceLostError);
+      return;
+    }
     const pending = this.pending.get(reply.id);
     if (!pending) return;
     switch (reply.type) {

@@ -2,7 +2,7 @@
  * Models off the main thread: `WorkerClient` in the page, `serve` in the worker. `pairslab/worker/start` is a script that
  * serves as it is loaded.
  */
-export { WorkerClient, WorkerModel } from './client.js';
+export { WorkerClient, type WorkerClientOptions, WorkerModel } from './client.js';
 export { errorData, restoreError } from './error-data.js';
 export type {
   Endpoint,

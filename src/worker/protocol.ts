@@ -1,7 +1,7 @@
 /**
  * What goes between a page and a worker that runs models: plain data, so that any other worker, frame or process could
  * speak it. Every request has an id of its own, which its replies carry; a request is answered by exactly one `done` or
- * `error`, with `progress` and `token` before it.
+ * `error`, with `progress` and `token` before it. `lost` comes unasked.
  */
 import type { LlamaConfig } from '../llama/config.js';
 import type { Calibration } from '../llama/calibrate.js';
@@ -62,7 +62,9 @@ export type WorkerReply =
   | { type: 'progress'; id: number; stage: 'load' | 'prefill'; done: number; total: number; name: string }
   | { type: 'token'; id: number; token: number }
   | { type: 'done'; id: number; result: WorkerResults[keyof WorkerResults] }
-  | { type: 'error'; id: number; error: ErrorData };
+  | { type: 'error'; id: number; error: ErrorData }
+  /** The device was lost; another is asked for, and requests go on there. */
+  | { type: 'lost'; error: ErrorData };
 
 /** An error as data: `restoreError` makes one of the same class of it. */
 export interface ErrorData {

@@ -1,5 +1,8 @@
-import { AdapterError, OptionError } from '../errors.js';
-import { deviceNeeds } from '../gpu/device-needs.js';
+import { OptionError } from '../errors.js';
+import { requestBrowserDevice } from '../gpu/device-needs.js';
+import { isLost } from '../gpu/lost.js';
+import type { Recover } from '../gpu/recovering.js';
+import { recovery } from '../gpu/recovery.js';
 import { BlobSource, type ModelFolder } from '../io/byte-source.js';
 import { HttpFolder } from '../io/http-source.js';
 import { LlamaRunner } from '../llama/runner.js';
@@ -14,13 +17,20 @@ import type {
 } from './protocol.js';
 
 export interface ServeOptions {
-  /** The device that models are loaded on, asked for with the first of them. Default: the browser's. */
+  /**
+   * Gives the device that models are loaded on, asked for with the first of them, and again when it is lost: models are
+   * rebuilt then, and go on. Default: the browser's.
+   */
   requestDevice?: () => Promise<GPUDevice>;
+  /** How often another device is asked for, as of `recovery`. */
+  tries?: number;
 }
 
 /** A worker's only lasting state. */
 interface Desk {
   readonly requestDevice: () => Promise<GPUDevice>;
+  /** Of all models: they are on one device. */
+  readonly recover: Recover;
   readonly models: Map<number, LlamaRunner>;
   /** What ends each request under way. */
   readonly running: Map<number, AbortController>;
@@ -28,9 +38,17 @@ interface Desk {
 }
 
 /** Answers requests that come to `endpoint`, in a worker: `serve(self)`. */
-export function serve(endpoint: Endpoint, { requestDevice = browserDevice }: ServeOptions = {}): void {
-  const desk: Desk = { requestDevice, models: new Map(), running: new Map() };
+export function serve(
+  endpoint: Endpoint,
+  { requestDevice = requestBrowserDevice, tries }: ServeOptions = {},
+): void {
   const send = (reply: WorkerReply, transfer: Transferable[] = []) => endpoint.postMessage(reply, transfer);
+  const recover = recovery({
+    requestDevice: () => deviceOf(desk),
+    tries,
+    onLost: (error) => send({ type: 'lost', error: errorData(error) }),
+  });
+  const desk: Desk = { requestDevice, recover, models: new Map(), running: new Map() };
   endpoint.addEventListener('message', ({ data }) => void answer(desk, data as WorkerRequest, send));
   endpoint.start?.();
 }
@@ -76,6 +94,7 @@ async function run(
       ...options,
       signal,
       onProgress: progress('load'),
+      recover: desk.recover,
     });
     desk.models.set(id, runner);
     return { model: id, ...factsOf(runner) };
@@ -114,14 +133,11 @@ function factsOf({ config, weights, bytes }: LlamaRunner): ModelFacts {
 
 /** One device for all models; a new one where the last was lost. */
 function deviceOf(desk: Desk): Promise<GPUDevice> {
-  if (!desk.device) {
-    const asked = desk.requestDevice();
-    const forget = () => {
-      if (desk.device === asked) desk.device = undefined;
-    };
-    desk.device = asked;
-    asked.then(({ lost }) => lost.then(forget), forget);
-  }
+  const before = desk.device?.catch(() => undefined);
+  desk.device = (async () => {
+    const known = await before;
+    return known && !isLost(known) ? known : desk.requestDevice();
+  })();
   return desk.device;
 }
 
@@ -135,10 +151,4 @@ function folderOf(source: ModelSource): ModelFolder {
       return blob ? new BlobSource(blob, file) : null;
     },
   };
-}
-
-async function browserDevice(): Promise<GPUDevice> {
-  const adapter = await (globalThis.navigator as Navigator | undefined)?.gpu?.requestAdapter();
-  if (!adapter) throw new AdapterError('this worker has no WebGPU adapter.');
-  return adapter.requestDevice(deviceNeeds(adapter));
 }

@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readBenchFile } from '../../src/node/report/read.js';
 import { STATESMAN } from '../llama/node-folder.js';
-import { chromiumMissing } from '../support/chromium.js';
+import { chromiumMissing, isCrashNote } from '../support/chromium.js';
 import { coloursOf, DemoSite, screenshot } from '../support/demo-page.js';
 import { HOSTILE, ModelServer } from './model-server.js';
 
@@ -25,6 +25,10 @@ async function write(page: Page): Promise<void> {
   await page.fill('#prompt', prompt);
   await page.fill('#max-tokens', String(tokens.length));
   await page.click('#write');
+}
+async function tokensFrom(page: Page, count: number): Promise<void> {
+  const reached = (n: number) => Number(document.getElementById('tokens')?.textContent) >= n;
+  await page.waitForFunction(reached, count);
 }
 const ended = (page: Page) => page.locator('#ended', { hasText: /\w/ }).waitFor();
 const figure = (page: Page, id: string) => page.textContent(`#chart-${id} output`);
@@ -78,20 +82,16 @@ describe.skipIf(missing !== null)(`the demo${missing ? `: skipped, ${missing}` :
     await ready(page);
     await write(page);
     const [strategy, budget, dtype] = ['#strategy', '#budget', '#dtype'];
-    const tokensFrom = async (count: number): Promise<void> => {
-      const reached = (n: number) => Number(document.getElementById('tokens')?.textContent) >= n;
-      await page.waitForFunction(reached, count);
-    };
-    await tokensFrom(2);
+    await tokensFrom(page, 2);
     await page.selectOption(strategy, 'repack');
-    await tokensFrom(8);
+    await tokensFrom(page, 8);
     await screenshot(page, 'light');
     await page.selectOption(budget, '25');
-    await tokensFrom(16);
+    await tokensFrom(page, 16);
     // Under a budget nothing is read where it lies.
     expect(await page.locator('#strategy option[value=indexed]').isDisabled()).toBe(true);
     await page.selectOption(strategy, 'paired');
-    await tokensFrom(24);
+    await tokensFrom(page, 24);
     await page.selectOption(budget, '100');
     await page.selectOption(dtype, 'f16');
     await page.selectOption(strategy, 'indexed');
@@ -142,6 +142,103 @@ describe.skipIf(missing !== null)(`the demo${missing ? `: skipped, ${missing}` :
     await page.click('#write');
     await page.click('#stop');
     await ended(page);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  it('writes on through crashes of the GPU process, and is there after one while nothing is written', async () => {
+    const { page, complaints } = await site.open('', WIDE);
+    await ready(page);
+    const lost = (words: string) => page.locator('#status', { hasText: words }).waitFor();
+    const count = 72;
+    await page.fill('#prompt', prompt);
+    await page.fill('#max-tokens', String(count));
+    await page.click('#write');
+    // At the first tokens, right after the first recovery, and later.
+    for (const [after, words] of Object.entries({ 2: 'lost once', 3: 'lost 2 times', 30: 'lost 3 times' })) {
+      await tokensFrom(page, Number(after));
+      await site.crashGpu();
+      await lost(words);
+      await page.locator('#status', { hasText: 'on another' }).waitFor();
+    }
+    await ended(page);
+    const written = await page.textContent('#written');
+    expect(written?.startsWith(text)).toBe(true);
+    expect(await page.textContent('#tokens')).toBe(String(count));
+    expect(await page.textContent('#status')).toMatch(/lost 3 times; the text went on on another\.$/);
+    expect(await page.isVisible('#error')).toBe(false);
+    await site.crashGpu();
+    await lost('lost 4 times; the model is on another');
+    await page.click('#write');
+    await ended(page);
+    expect(await page.textContent('#written')).toBe(written);
+    expect(await page.textContent('#status')).not.toContain('lost');
+    // The view went along: rows that were written since are seen.
+    expect(await coloursOf(page, '#canvas')).toBeGreaterThan(10);
+    expect(complaints.filter((complaint) => !isCrashNote(complaint))).toEqual([]);
+    await page.context().close();
+  });
+
+  it('draws nothing while nobody sees it, and writes on', async () => {
+    const { page, complaints } = await site.open(
+      '',
+      { viewport: { width: 390, height: 500 } },
+      async (fresh) => {
+        // A headless Chromium's pages are always visible. The document says what it is told to; frames come as ever, so
+        // that a picture that should not be drawn would be.
+        await fresh.addInitScript(`{
+        const { getCurrentTexture } = GPUCanvasContext.prototype;
+        const asked = requestAnimationFrame;
+        let state = 'visible';
+        Object.assign(globalThis, {
+          pictures: 0,
+          frames: 0,
+          requestAnimationFrame: (then) => (frames++, asked(then)),
+          show(to) {
+            state = to;
+            document.dispatchEvent(new Event('visibilitychange'));
+          },
+        });
+        GPUCanvasContext.prototype.getCurrentTexture = function () {
+          pictures++;
+          return getCurrentTexture.call(this);
+        };
+        Object.defineProperty(Document.prototype, 'visibilityState', { get: () => state });
+        Object.defineProperty(Document.prototype, 'hidden', { get: () => state === 'hidden' });
+      }`);
+      },
+    );
+    const seen = (): Promise<[number, number]> => page.evaluate('[pictures, frames]');
+    /** A text, asked for without a click, which would scroll. */
+    const writeUnseen = async (): Promise<void> => {
+      const before = await seen();
+      await page.evaluate("document.getElementById('ask').requestSubmit()");
+      await ended(page);
+      expect(await page.textContent('#written')).toBe(text);
+      // Not one frame waits to be drawn.
+      expect(await seen()).toEqual(before);
+    };
+    await ready(page);
+    await page.fill('#prompt', prompt);
+    await page.fill('#max-tokens', String(tokens.length));
+    const canvas = page.locator('#canvas');
+    await canvas.scrollIntoViewIfNeeded();
+    await expect.poll(async () => (await seen())[0]).toBeGreaterThan(0);
+    await page.evaluate("show('hidden')");
+    await writeUnseen();
+    const [hidden] = await seen();
+    await page.evaluate("show('visible')");
+    await expect.poll(async () => (await seen())[0]).toBeGreaterThan(hidden);
+    // Scrolled away.
+    await page.evaluate('scrollTo(0, 0)');
+    const outside = `new Promise((resolve) => new IntersectionObserver(([{ isIntersecting }]) =>
+      resolve(!isIntersecting)).observe(document.getElementById('canvas')))`;
+    expect(await page.evaluate(outside)).toBe(true);
+    await expect.poll(async () => page.evaluate(outside)).toBe(true);
+    await writeUnseen();
+    const [away] = await seen();
+    await canvas.scrollIntoViewIfNeeded();
+    await expect.poll(async () => (await seen())[0]).toBeGreaterThan(away);
     expect(complaints).toEqual([]);
     await page.context().close();
   });

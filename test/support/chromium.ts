@@ -19,6 +19,28 @@ const WEBGPU = [
   '--use-angle=swiftshader',
 ];
 
+/**
+ * For tests that crash the GPU process: without the first no page gets WebGPU again for two minutes after two crashes,
+ * without the second none at all after some more.
+ */
+export const CRASHABLE = ['--disable-domain-blocking-for-3d-apis', '--disable-gpu-process-crash-limit'];
+
+/** Ends the GPU process, as a driver's bug would: all pages lose their devices. */
+export async function crashGpu(browser: Browser): Promise<void> {
+  const session = await browser.newBrowserCDPSession();
+  try {
+    await session.send('Browser.crashGpuProcess');
+  } finally {
+    await session.detach();
+  }
+}
+
+/** What the browser prints of itself on a crash. */
+export const isCrashNote = (text: string): boolean =>
+  /^(A valid external Instance reference no longer exists|Device failed at creation|Failed to create WebGPU Context Provider)/.test(
+    text,
+  );
+
 /** What is used of tar-fs, which has no types. */
 const { extract } = createRequire(import.meta.url)('tar-fs') as {
   extract(folder: string): NodeJS.WritableStream;

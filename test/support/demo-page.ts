@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { mkdirSync } from 'node:fs';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { build, preview, type PreviewServer } from 'vite';
-import { launchChromium } from './chromium.js';
+import { CRASHABLE, crashGpu, launchChromium } from './chromium.js';
 
 const configFile = fileURLToPath(new URL('../../demo/vite.config.ts', import.meta.url));
 const screenshots = fileURLToPath(new URL('../demo/screenshots/', import.meta.url));
@@ -23,7 +23,7 @@ export class DemoSite {
     await build({ configFile, logLevel: 'warn' });
     const server = await preview({ configFile, logLevel: 'warn', preview: { port: 0, host: '127.0.0.1' } });
     try {
-      return new DemoSite(server, await launchChromium());
+      return new DemoSite(server, await launchChromium(CRASHABLE));
     } catch (error) {
       await server.close();
       throw error;
@@ -46,6 +46,11 @@ export class DemoSite {
     await prepare?.(page);
     await page.goto(this.url + path);
     return { page, complaints };
+  }
+
+  /** Ends the browser's GPU process, as a driver's bug would. */
+  crashGpu(): Promise<void> {
+    return crashGpu(this.browser);
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
-import { readBuffer } from '../../../src/index.js';
+import { DeviceLostError, finished, readBuffer } from '../../../src/index.js';
+import { checkLost } from '../../../src/gpu/lost.js';
 import type { LlamaSession } from '../../../src/llama/index.js';
 import { Camera } from './camera.js';
 import { arrange, cellAt, extent, type Layout, origin } from './layout.js';
@@ -24,9 +25,9 @@ const STEP = 0.12;
 
 /** The layers' slabs in three dimensions: drawn when asked to, orbited, zoomed, and read under the pointer. */
 export class SlabView {
-  private readonly device: GPUDevice;
   private readonly parts: SlabViewParts;
-  private readonly scene: Scene;
+  private device: GPUDevice;
+  private scene: Scene;
   private readonly camera = new Camera();
   private readonly palette: () => Palette;
   private session: LlamaSession | null = null;
@@ -56,16 +57,22 @@ export class SlabView {
     this.scene = new Scene(device, parts.canvas);
     const { canvas } = parts;
     new ResizeObserver(() => this.refresh()).observe(canvas);
-    new IntersectionObserver(([entry]) => {
-      this.visible = entry.isIntersecting;
-      if (this.visible) this.refresh();
+    new IntersectionObserver((entries) => {
+      this.visible = entries[entries.length - 1].isIntersecting;
+      this.refresh();
     }).observe(canvas);
+    document.addEventListener('visibilitychange', () => this.refresh());
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.refresh());
     this.listen(canvas);
   }
 
-  /** Looks at a session's slabs, until it is told of another or of none. */
+  /** Looks at a session's slabs, on whatever device it is, until it is told of another or of none. */
   attach(session: LlamaSession | null): void {
+    if (session && session.device !== this.device) {
+      this.scene.destroy();
+      this.device = session.device;
+      this.scene = new Scene(this.device, this.parts.canvas);
+    }
     const looks = session ? looksOf(session) : [];
     this.session = session;
     this.scene.attach(looks);
@@ -100,14 +107,21 @@ export class SlabView {
 
   /** Whether a picture would be seen. */
   get wanted(): boolean {
-    return this.on && this.visible && !document.hidden && this.slabs !== null;
+    return this.seen && this.slabs !== null;
   }
 
-  /** Draws a picture. @returns what it took until the device had done it, ms. */
-  async draw(): Promise<number> {
+  /** Draws a picture. @returns what it took until the device had done it, ms; null when that was lost. */
+  async draw(): Promise<number | null> {
     const started = performance.now();
-    this.drawNow(started / 1000);
-    await this.device.queue.onSubmittedWorkDone();
+    try {
+      checkLost(this.device);
+      this.drawNow(started / 1000);
+      await finished(this.device);
+    } catch (error) {
+      // Whoever opened the device knows, and brings the session to another.
+      if (error instanceof DeviceLostError) return null;
+      throw error;
+    }
     const ms = performance.now() - started;
     // What is left of the time that it took at full detail, were it proportional to the area.
     const fit = Math.sqrt(SLOW_MS / ms);
@@ -121,19 +135,18 @@ export class SlabView {
     return this.lastMs * this.detail ** 2;
   }
 
-  destroy(): void {
-    cancelAnimationFrame(this.frame);
-    this.scene.destroy();
+  /** Whether the canvas is on the screen; where it is not nothing is drawn, and once it is again, what is there then. */
+  private get seen(): boolean {
+    return this.on && this.visible && !document.hidden;
   }
 
-  /** A picture soon, where nothing is slowed by it. */
+  /** A picture soon, where nothing is slowed by it and somebody sees it. */
   private refresh(): void {
-    if (this.busy || !this.on || this.frame !== 0 || this.drawing) return;
+    if (this.busy || !this.seen || this.frame !== 0 || this.drawing) return;
     this.frame = requestAnimationFrame(async () => {
       this.frame = 0;
-      if (this.busy || !this.visible) return;
+      if (this.busy || !this.seen) return;
       this.drawing = true;
-      // Of a device that is lost: whoever opened it knows.
       await this.draw().catch(() => {});
       this.drawing = false;
       if (performance.now() / 1000 < this.flashUntil) this.refresh();

@@ -69,6 +69,7 @@ export async function runGenerate(flags: GenerateFlags): Promise<void> {
         maxTokens: flags.maxTokens,
         sampler,
         signal,
+        recover: model.recover,
         onPrefill: (done, total) => {
           prefilled = done;
           progress.update(done, total);

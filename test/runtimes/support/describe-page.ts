@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chromiumMissing, launchChromium } from '../../support/chromium.js';
+import { CRASHABLE, chromiumMissing, crashGpu, launchChromium } from '../../support/chromium.js';
 import { RUNTIMES, runtimesMissing } from './install.js';
 
 /** The repository. */
@@ -17,6 +17,8 @@ export interface TestPage {
   readonly origin: string;
   /** Calls a function that the page's script exports; arguments and result travel as JSON. */
   call<T>(name: string, ...args: unknown[]): Promise<T>;
+  /** The same page in another tab. */
+  another(): Promise<Pick<TestPage, 'call'> & { close(): Promise<void> }>;
 }
 
 export interface PageOptions {
@@ -24,6 +26,8 @@ export interface PageOptions {
   runtimes?: boolean;
   /** Further files, seen from test/runtimes/pages, that are bundled by themselves, as workers are. */
   scripts?: readonly string[];
+  /** Gives the page's script a function `crashGpu()`, which ends the browser's GPU process. */
+  crashes?: boolean;
   /** Answers what the page itself does not have. @returns whether it did. */
   route?(request: IncomingMessage, response: ServerResponse): boolean;
 }
@@ -34,7 +38,8 @@ const FLAGS = ['--js-flags=--wasm-tiering-budget=1000000000'];
 /**
  * Waits for a device that lives for a second.
  * Symptom: once in about twenty starts of the browser, on a loaded machine, everything on WebGPU was dropped within the
- * first second ("Instance dropped in popErrorScope"); what was made after that worked. The cause is not known.
+ * first second ("Instance dropped in popErrorScope"); what was made after that worked. The same is seen when the GPU
+ * process is crashed on purpose, so it must have ended; why it did is not known.
  */
 const SETTLE = `(async () => {
   for (let tries = 0; tries < 5; tries++) {
@@ -76,18 +81,30 @@ export function describePage(
       const files = await bundle([file, ...(options.scripts ?? [])]);
       server = await serve(basename(file).replace(/\.ts$/, '.js'), files, options.route);
       origin = `http://localhost:${(server.address() as AddressInfo).port}`;
-      browser = await launchChromium(FLAGS);
-      page = await browser.newPage();
-      page.on('pageerror', (error) => errors.push(error.message));
-      page.on('console', (message) => {
+      browser = await launchChromium(options.crashes ? [...FLAGS, ...CRASHABLE] : FLAGS);
+      page = await open(browser);
+      await page.evaluate(SETTLE);
+    });
+    async function open(on: Browser): Promise<Page> {
+      const opened = await on.newPage();
+      opened.on('pageerror', (error) => errors.push(error.message));
+      opened.on('console', (message) => {
         // A file that may be missing is looked for; what its absence leads to is for the test to see.
         const missing = /^Failed to load resource: .* 404 /.test(message.text());
         if (message.type() === 'error' && !missing) errors.push(message.text());
       });
-      await page.goto(`${origin}/`);
-      await page.waitForFunction('globalThis.tests !== undefined');
-      await page.evaluate(SETTLE);
-    });
+      if (options.crashes) await opened.exposeFunction('crashGpu', () => crashGpu(on));
+      await opened.goto(`${origin}/`);
+      await opened.waitForFunction('globalThis.tests !== undefined');
+      return opened;
+    }
+    async function call<T>(on: Page, what: string, args: readonly unknown[]): Promise<T> {
+      try {
+        return await on.evaluate(`tests[${JSON.stringify(what)}](...${JSON.stringify(args)})`);
+      } finally {
+        expect(errors.splice(0), 'what the page prints as errors').toEqual([]);
+      }
+    }
     afterAll(async () => {
       await browser?.close();
       server?.closeAllConnections();
@@ -97,12 +114,10 @@ export function describePage(
       get origin() {
         return origin;
       },
-      async call(what, ...args) {
-        try {
-          return await (page as Page).evaluate(`tests[${JSON.stringify(what)}](...${JSON.stringify(args)})`);
-        } finally {
-          expect(errors.splice(0), 'what the page prints as errors').toEqual([]);
-        }
+      call: (what, ...args) => call(page as Page, what, args),
+      async another() {
+        const tab = await open(browser as Browser);
+        return { call: (what, ...args) => call(tab, what, args), close: () => tab.close() };
       },
     });
   });
