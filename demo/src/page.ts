@@ -15,7 +15,7 @@ const ADVICE: Readonly<Record<string, string>> = {
     'Choose a model of the LLaMA family, as it was published: neither quantised nor changed.',
   DeviceLimitError: 'Store the weights in fewer bits, or keep fewer rows on the device.',
   PoolError: 'Check the address, and that its server answers range requests from other pages.',
-  AdapterError: 'Write again in some minutes, or reload the page: what was written stays until then.',
+  AdapterError: 'Write again in a while, or reload the page.',
   DeviceLostError: 'The device was lost again and again: write again, or reload the page.',
 };
 

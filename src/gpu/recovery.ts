@@ -17,8 +17,8 @@ const FIRST_WAIT_MS = 100;
 
 /**
  * A `recover` for whatever takes one (`recovering`, `generate`, `LlamaRunner`, `pipeline`): it asks for another device
- * until there is one. Chromium has no adapter for a tenth of a second after its GPU process crashed, and none for some
- * minutes after a few crashes. Things on one device are to share one `recover`: they meet on one device again.
+ * until there is one. Chromium has no adapter for a tenth of a second after its GPU process crashed, and none for a long
+ * while after two crashes. Things on one device are to share one `recover`: they meet on one device again.
  * @throws AdapterError (the promise that it gives) when no try gave a device; its `cause` is what the last one threw.
  */
 export function recovery({
@@ -44,8 +44,8 @@ export function recovery({
     const why = cause instanceof Error ? cause.message : String(cause);
     const error = new AdapterError(
       `the GPU device was lost (${lost.details.reason || 'unknown'}), and no other was to be had in ${tries} tries within ` +
-        `${seconds.toFixed(1)} s: ${why} After repeated crashes a browser refuses WebGPU for some minutes: try again ` +
-        'then, or reload the page.',
+        `${seconds.toFixed(1)} s: ${why} After repeated crashes a browser refuses WebGPU for a while: try again ` +
+        'later, or reload the page.',
       { tries, seconds, reason: lost.details.reason },
     );
     error.cause = cause;

@@ -207,7 +207,6 @@ declare const session: import('pairslab/llama').LlamaSession, sampler: import('p
           x: values(8, 12),
         },
         ...{ mask: Bitmask.full(3), session, sampler: new Sampler(), promptIds: [1, 2, 3] },
-        navigator: { gpu: { requestAdapter: async () => ({ requestDevice: async () => device }) } },
       };
       const short = code.replace('maxTokens: 200', 'maxTokens: 5');
       const { y, tokens, mlp } = await execute(short, given, ['y', 'tokens', 'mlp']);

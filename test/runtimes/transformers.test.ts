@@ -72,6 +72,17 @@ describePage(
       expect(await page.call('close')).toBe(0);
     });
 
+    it('goes on with the same text when the GPU process crashes', async () => {
+      const found = await page.call<{ text: string; lost: string[] }>(
+        'crash',
+        '/org/statesman/resolve/main/',
+        prompt,
+        96,
+      );
+      expect(found.lost).toEqual(['DeviceLostError']);
+      expect(found.text.startsWith(text)).toBe(true);
+    });
+
     it('loads by repo id, by ranges, and the second time from what the browser keeps; answers a chat', async () => {
       const { runs, prompt: rendered } = await page.call<{
         runs: { percent: number; text: string; streamed: string; requests: string[] }[];
@@ -92,6 +103,7 @@ describePage(
     });
   },
   {
+    crashes: true,
     route(request, response) {
       if (request.url === '/seen') {
         response.end(JSON.stringify(server.seen));

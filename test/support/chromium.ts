@@ -20,8 +20,8 @@ const WEBGPU = [
 ];
 
 /**
- * For tests that crash the GPU process: without the first no page gets WebGPU again for two minutes after two crashes,
- * without the second none at all after some more.
+ * For tests that crash the GPU process: without both of them `requestAdapter` gives null after the second crash or a later
+ * one, for longer than a test can wait.
  */
 export const CRASHABLE = ['--disable-domain-blocking-for-3d-apis', '--disable-gpu-process-crash-limit'];
 

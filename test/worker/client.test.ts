@@ -1,23 +1,33 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ModelFormatError, OptionError, RowError, ShapeError, WorkerError } from '../../src/errors.js';
+import {
+  AdapterError,
+  DeviceLostError,
+  ModelFormatError,
+  OptionError,
+  RowError,
+  ShapeError,
+  WorkerError,
+} from '../../src/errors.js';
 import { gpuBytes } from '../../src/index.js';
 import { generate, loadWeights, LlamaSession, openCheckpoint, Sampler } from '../../src/llama/index.js';
 import {
   type Endpoint,
   serve,
   WorkerClient,
+  type WorkerClientOptions,
   type WorkerModel,
   type WorkerReply,
 } from '../../src/worker/index.js';
 import { describeAdapters } from '../support/adapters.js';
 import { FaultServer } from '../support/fault-server.js';
+import { LossyDevices } from '../support/lossy.js';
 import { type MemoryFolder, makeModel } from '../support/make-model.js';
 
 const blobs = (folder: MemoryFolder) =>
   [...folder.files].map(([name, bytes]) => ({ name, blob: new Blob([Uint8Array.from(bytes)]) }));
 
 /** A client and what its worker would be, in one thread, with messages that are cloned as between two. */
-function connect(requestDevice: () => Promise<GPUDevice>) {
+function connect(requestDevice: () => Promise<GPUDevice>, onLost?: WorkerClientOptions['onLost']) {
   const { port1, port2 } = new MessageChannel();
   const transferred: string[] = [];
   serve(
@@ -29,9 +39,9 @@ function connect(requestDevice: () => Promise<GPUDevice>) {
       addEventListener: port2.addEventListener.bind(port2) as Endpoint['addEventListener'],
       start: () => port2.start(),
     },
-    { requestDevice },
+    { requestDevice, tries: 2 },
   );
-  return { client: new WorkerClient(port1), transferred, close: () => port1.close() };
+  return { client: new WorkerClient(port1, { onLost }), transferred, close: () => port1.close() };
 }
 
 describeAdapters('a model behind a port', (ctx) => {
@@ -159,6 +169,54 @@ describeAdapters('a model behind a port', (ctx) => {
     await server.close();
     expect(gpuBytes(ctx.device)).toBe(before);
     expect(seen.length).toBeLessThan(progress.length);
+  });
+
+  it('goes on on another device when its own is lost, tells, and says when there is none', async () => {
+    const devices = new LossyDevices(ctx.adapter.name);
+    const told: Error[] = [];
+    let last: GPUDevice | undefined;
+    let none = false;
+    const requestDevice = async () => {
+      if (none) throw new OptionError('no more of them');
+      last = await devices.next();
+      return last;
+    };
+    const own = connect(requestDevice, (error) => told.push(error));
+    const source = { name: 'made', files: blobs(folder) };
+    const [first, second] = await Promise.all([own.client.load(source), own.client.load(source)]);
+    expect(devices.given).toBe(1);
+    let count = 0;
+    const loseAtFifth = () => {
+      if (++count === 5) last?.destroy();
+    };
+    const found = await Promise.all([
+      first.generate({ promptIds, maxTokens: 20, stopIds: [], onToken: loseAtFifth }),
+      second.generate({ promptIds, maxTokens: 20, stopIds: [] }),
+    ]);
+    expect(found.map(({ tokens }) => tokens)).toEqual([expected, expected]);
+    last?.destroy();
+    const [ids, logits] = await Promise.all([
+      first.generate({ promptIds, maxTokens: 20, stopIds: [] }),
+      second.logits(promptIds),
+    ]);
+    expect(ids.tokens).toEqual(expected);
+    expect(logits.indexOf(Math.max(...logits))).toBe(expected[0]);
+    expect(devices.given).toBe(3);
+    expect(told).toHaveLength(2);
+    expect(told[0]).toBeInstanceOf(DeviceLostError);
+    none = true;
+    last?.destroy();
+    const refused = first.generate({ promptIds, maxTokens: 20 });
+    await expect(refused).rejects.toBeInstanceOf(AdapterError);
+    await expect(refused).rejects.toThrow(/2 tries.*no more of them/);
+    none = false;
+    expect((await first.generate({ promptIds, maxTokens: 20, stopIds: [] })).tokens).toEqual(expected);
+    await first.destroy();
+    await second.destroy();
+    expect(gpuBytes(last as GPUDevice)).toBe(0);
+    own.close();
+    devices.destroy();
+    expect(devices.uncaught).toEqual([]);
   });
 
   it('is freed when it is closed, after the request in turn', async () => {

@@ -9,7 +9,7 @@ import { makeModel } from '../../support/make-model.js';
 declare function crashGpu(): Promise<void>;
 
 const CONTEXT = 4096;
-const PROMPT = Array.from({ length: 150 }, (_, i) => (7 * i * i + 3) % 60);
+const PROMPT = Array.from({ length: 100 }, (_, i) => (7 * i * i + 3) % 60);
 const made = (seed: number) =>
   makeModel({
     hidden: 32,
@@ -80,7 +80,7 @@ export async function inWorker(after: number[]) {
   const told: string[] = [];
   const client = new WorkerClient(worker, { onLost: (error) => told.push(`${error.name} ${error.message}`) });
   const files = [...made(4).files].map(([name, bytes]) => ({ name, blob: new Blob([bytes.slice()]) }));
-  const model = await client.load({ name: 'made', files });
+  const model = await client.load({ name: 'made', files }, { session: { strategy: 'indexed' } });
   const found = await throughCrashes(model, after, () => told.length);
   const expected = await undisturbed(model, found.tokens.length);
   await model.destroy();

@@ -1,6 +1,6 @@
 import { AutoTokenizer, env, InterruptableStoppingCriteria, TextStreamer } from '@huggingface/transformers';
 import { answer, openChat } from '../../../docs/examples/transformers.js';
-import { gpuBytes } from '../../../src/index.js';
+import { gpuBytes, recovery } from '../../../src/index.js';
 import { pipeline, type TextGenerationPipeline } from '../../../src/transformers/index.js';
 import { refusal } from './refusal.js';
 
@@ -71,6 +71,22 @@ export async function refusals(prompt: string) {
     repo: await refusal(() => pipeline('text-generation', 'org/absent')),
     revision: await refusal(() => pipeline('text-generation', 'org/statesman', { revision: 'gone' })),
   };
+}
+
+/** Of the test: ends the GPU process. */
+declare function crashGpu(): Promise<void>;
+
+/** A text on a device of the pipeline's own, through a crash of the GPU process. */
+export async function crash(path: string, prompt: string, maxTokens: number) {
+  const lost: string[] = [];
+  const recover = recovery({ onLost: (error) => lost.push(error.name) });
+  const own = await pipeline('text-generation', new URL(path, location.href), { dtype: 'f16', recover });
+  let count = 0;
+  const streamer = { put: () => void (++count === 4 && crashGpu()), end() {} };
+  const options = { max_new_tokens: maxTokens, return_full_text: false, streamer };
+  const [{ generated_text: text }] = await own(prompt, options);
+  await own.dispose();
+  return { text, lost };
 }
 
 export async function close() {
