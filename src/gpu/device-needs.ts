@@ -37,9 +37,6 @@ export async function requestBrowserDevice(): Promise<GPUDevice> {
   // Types say that it is always there.
   const gpu = (globalThis.navigator as Partial<Navigator> | undefined)?.gpu;
   const adapter = await gpu?.requestAdapter();
-  if (!adapter)
-    throw new AdapterError(
-      gpu ? 'WebGPU finds no graphics adapter that it would use here.' : 'there is no WebGPU here.',
-    );
+  if (!adapter) throw new AdapterError('there is no WebGPU here, or no adapter for it.');
   return adapter.requestDevice(deviceNeeds(adapter));
 }

@@ -12,48 +12,49 @@ const EVERY_MS = 1;
 /** A timer of a page fires every 4 ms at best. Time is looked at more often in the first BUSY_MS of a wait, as tasks. */
 const BUSY_MS = 20;
 
-/** Devices that somebody waits for: the promises that are pending, and since when the oldest of them was. */
-const waited = new WeakMap<GPUDevice, { pending: number; since: number }>();
+/** How many wait for a device, where somebody does. */
+const waited = new WeakMap<GPUDevice, { pending: number }>();
 
 /** Whether this is Firefox, in a page or a worker. */
 export function isFirefox(): boolean {
-  const { userAgent = '' } = (globalThis.navigator as Partial<Navigator> | undefined) ?? {};
-  return /\bFirefox\//.test(userAgent);
+  // Not every runtime has a navigator.
+  return /\bFirefox\//.test((globalThis.navigator as Navigator | undefined)?.userAgent ?? '');
 }
 
 /** `promise`, of `device`, with empty submits until it is settled. Waits for one device at a time share them. */
 export async function polled<T>(device: GPUDevice, promise: Promise<T>): Promise<T> {
-  const known = waited.get(device);
-  if (known) known.pending++;
-  else poll(device);
+  let wait = waited.get(device);
+  if (!wait) {
+    wait = { pending: 0 };
+    waited.set(device, wait);
+    poll(device, wait);
+  }
+  wait.pending++;
   try {
     return await promise;
   } finally {
-    const wait = waited.get(device);
-    if (wait && --wait.pending === 0) waited.delete(device);
+    if (--wait.pending === 0) waited.delete(device);
   }
 }
 
 /** Submits until nobody waits any more. */
-async function poll(device: GPUDevice): Promise<void> {
-  const wait = { pending: 1, since: performance.now() };
-  waited.set(device, wait);
+async function poll(device: GPUDevice, wait: { pending: number }): Promise<void> {
   const { port1, port2 } = new MessageChannel();
-  let last = wait.since;
-  for (;;) {
+  const began = performance.now();
+  let last = began;
+  do {
     const now = performance.now();
-    await new Promise<void>((resolve) => {
-      if (now - wait.since > BUSY_MS) {
-        setTimeout(resolve, EVERY_MS);
-        return;
+    if (now - last >= EVERY_MS) {
+      last = now;
+      device.queue.submit([device.createCommandEncoder().finish()]);
+    }
+    await new Promise((resolve) => {
+      if (now - began > BUSY_MS) setTimeout(resolve, EVERY_MS);
+      else {
+        port1.onmessage = resolve;
+        port2.postMessage(0);
       }
-      port1.onmessage = () => resolve();
-      port2.postMessage(null);
     });
-    if (waited.get(device) !== wait) break;
-    if (performance.now() - last < EVERY_MS) continue;
-    last = performance.now();
-    device.queue.submit([device.createCommandEncoder().finish()]);
-  }
+  } while (wait.pending > 0);
   port1.close();
 }

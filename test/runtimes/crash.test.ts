@@ -25,7 +25,7 @@ describePage(
     it('in the page: the same tokens through a crash while it loads, and two while it writes', async () => {
       const found = await page.call<Found & { losses: number; logits: number; left: number[] }>(
         'inPage',
-        [1, 30, 3],
+        [1, 30],
       );
       expect(found.lost).toBe(2);
       expect(found.losses).toBe(3);
