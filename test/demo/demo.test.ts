@@ -150,7 +150,7 @@ describe.skipIf(missing !== null)(`the demo${missing ? `: skipped, ${missing}` :
     const { page, complaints } = await site.open('', WIDE);
     await ready(page);
     const lost = (words: string) => page.locator('#status', { hasText: words }).waitFor();
-    const count = 72;
+    const count = 64;
     await page.fill('#prompt', prompt);
     await page.fill('#max-tokens', String(count));
     await page.click('#write');
@@ -169,9 +169,10 @@ describe.skipIf(missing !== null)(`the demo${missing ? `: skipped, ${missing}` :
     expect(await page.isVisible('#error')).toBe(false);
     await site.crashGpu();
     await lost('lost 4 times; the model is on another');
+    await page.fill('#max-tokens', '16');
     await page.click('#write');
-    await ended(page);
-    expect(await page.textContent('#written')).toBe(written);
+    await page.locator('#ended', { hasText: 'length' }).waitFor();
+    expect(written?.startsWith((await page.textContent('#written')) ?? '-')).toBe(true);
     expect(await page.textContent('#status')).not.toContain('lost');
     // The view went along: rows that were written since are seen.
     expect(await coloursOf(page, '#canvas')).toBeGreaterThan(10);
