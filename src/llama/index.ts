@@ -56,3 +56,4 @@ export { fitLowRank, fitSigns, type SymmetricEigen } from './fit-predictor.js';
 export { encodePredictor, type ModelPredictor, PREDICTOR_FILE, readPredictor } from './predictor.js';
 export type { RowChoiceOptions } from './row-choice.js';
 export type { LowRankPredictor, RowPredictor, SignPredictor } from '../mlp/predictor.js';
+export { LlamaRunner, type RunnerOptions, type RunnerRequest, type RunnerResult } from './runner.js';
