@@ -181,6 +181,8 @@ export interface ArmOptions {
   random: () => number;
   /** About how long the arms that could be the best go on, by device time alone. Default 0: not at all. */
   finalMs?: number;
+  /** Has a turn among the arms in each round: what they are held against. */
+  beside?: () => Promise<void>;
 }
 
 /** At most so many steps share a submit, so many are timed by wall; a set that is used more often is not cut. */
@@ -192,7 +194,7 @@ const FINAL_ROUNDS = { least: 10, most: 40 };
 
 /** Times arms that take turns in shuffled order, after two runs each that compile and that show how long a step takes. */
 export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<ArmTimes> {
-  const { chain, repeats, budgetMs, random, finalMs = 0 } = options;
+  const { chain, repeats, budgetMs, random, finalMs = 0, beside } = options;
   const times: ArmTimes = {
     steps: {},
     deviceMs: {},
@@ -225,7 +227,12 @@ export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<
   // From here on, warm.
   bench.chosen = {};
   for (let r = 0; r < repeats; r++) {
-    for (const { arm, reuse, sets, device, wall } of shuffle([...arms], random)) {
+    for (const turn of shuffle(beside ? [...arms, beside] : [...arms], random)) {
+      if (typeof turn === 'function') {
+        await turn();
+        continue;
+      }
+      const { arm, reuse, sets, device, wall } = turn;
       device.push(await bench.deviceMs(arm, chain(sets, arm)));
       wall.push(await bench.wallMs(arm, chain(Math.min(sets, Math.ceil(STEPS.wall / reuse)), arm)));
     }

@@ -9,7 +9,7 @@ import {
   timeArms,
   type Writes,
 } from '../lib/arms.js';
-import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { Ceilings } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { MeasuredCosts } from '../lib/measured-costs.js';
@@ -42,7 +42,8 @@ interface Case {
 /** What is kept of a case: everything else is worked out from it. */
 interface Measured {
   times: ArmTimes;
-  read: Framed;
+  /** The read ceiling, round by round. */
+  readGbps: number[];
   writes: Writes | null;
   /** Bytes of one stored row, scales and padding included. */
   rowBytes: number;
@@ -63,7 +64,7 @@ const nameOf = ({ shape, dtype, density, writes, reuse }: Case): string =>
  *
  * `readGbps` counts the weights of the active rows, which is what the result needs: once a step, whatever the strategy
  * reads besides (dense: all rows; repack and paired: the rows they copy). `readFraction` is its share of the read
- * ceiling, measured right before and after the case.
+ * ceiling, which has its turn among the arms in each round, since machines change their pace from one second to the next.
  */
 export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
@@ -148,23 +149,24 @@ async function measure(
   const m = activeOf(one);
   const change = one.density === 100 ? 0 : Math.max(1, Math.round(one.writes * m));
   const ring = new MaskRing({ n: one.shape.rows, m, change }, 'random', m);
-  const { value, read } = await framed(ceilings, context.quick ? 3 : 5, async () => {
-    const times = await timeArms(bench, {
-      arms,
-      // Dense reads every row whatever the mask: it needs no 8 steps to show what a step takes.
-      chain: (sets, arm) => ring.take(sets, arm === 'dense' ? 1 : one.reuse),
-      repeats: context.full ? 15 : context.quick ? 3 : 5,
-      budgetMs: context.quick ? 40 : 80,
-      random: randomSource(m + one.reuse),
-      finalMs: context.quick ? 0 : 3000,
-    });
-    const writes = times.deviceMs.paired ? await bench.updateMs('paired', ring.take(4)) : null;
-    return { times, writes };
+  const readGbps: number[] = [];
+  const times = await timeArms(bench, {
+    arms,
+    // Dense reads every row whatever the mask: it needs no 8 steps to show what a step takes.
+    chain: (sets, arm) => ring.take(sets, arm === 'dense' ? 1 : one.reuse),
+    repeats: context.full ? 15 : context.quick ? 3 : 7,
+    budgetMs: context.quick ? 40 : 80,
+    random: randomSource(m + one.reuse),
+    finalMs: context.quick ? 0 : 3000,
+    beside: async () => {
+      readGbps.push((await ceilings.read(1)).median);
+    },
   });
-  return { ...value, read, rowBytes: bench.mlp.pool.rowBytes };
+  const writes = times.deviceMs.paired ? await bench.updateMs('paired', ring.take(4)) : null;
+  return { times, writes, readGbps, rowBytes: bench.mlp.pool.rowBytes };
 }
 
-function rowsOf(one: Case, { times, read, writes, rowBytes }: Measured) {
+function rowsOf(one: Case, { times, readGbps: ceiling, writes, rowBytes }: Measured) {
   const { shape, dtype, density, reuse } = one;
   const m = activeOf(one);
   return Object.entries(times.deviceMs).map(([strategy, values]) => {
@@ -191,10 +193,8 @@ function rowsOf(one: Case, { times, read, writes, rowBytes }: Measured) {
       bytesNeeded: m * rowBytes,
       layerBytes: shape.rows * rowBytes,
       readGbps,
-      readFraction: readGbps / read.median,
-      readCeilingBefore: read.before,
-      readCeilingAfter: read.after,
-      readCeiling: read.median,
+      readFraction: statsOf(values.map((ms, r) => (m * rowBytes) / ms / 1e6 / ceiling[r])),
+      readCeiling: statsOf(ceiling),
       speedupOverDense: times.deviceMs.dense && ratioOf(times.deviceMs.dense, values),
       ...(strategy === 'auto' ? { auto: judge(times) } : {}),
     };
@@ -239,7 +239,8 @@ function summarise(one: Case, rows: ReturnType<typeof rowsOf>, summary: Record<s
     medians,
     FIXED.filter((arm) => arm !== 'dense'),
   );
-  summary[`${prefix}.read_fraction`] = rows.find((row) => row.strategy === best)?.readFraction as number;
+  summary[`${prefix}.read_fraction`] = rows.find((row) => row.strategy === best)?.readFraction
+    .median as number;
   const speedup = rows.find((row) => row.strategy === sparse)?.speedupOverDense;
   if (speedup) summary[`${prefix}.speedup_vs_dense`] = speedup.median;
 }
