@@ -26,24 +26,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = first + r;
     // Among the rows of a list, a tile of one can pass over those of other shards.
     if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
-    let gate_parts = tile_parts(i, count);
+    let gate_parts = tile_parts(at, i, count);
     let up_parts = gate_parts + Parts(params.part_stride);
     let x_at = tile * params.x_stride;
-    var gate = tile_zero();
-    var up = tile_zero();
-    for (var v = team_lane(at); v < tile_units(); v += team_size(at)) {
-      let q = tile_x(at, x_at, v);
-      gate = tile_add(gate, gate_parts, v, q);
-      up = tile_add(up, up_parts, v, q);
-    }
-    gate = tile_total(at, gate);
-    up = tile_total(at, up);
+    let sums = tile_pair(at, gate_parts, up_parts, x_at);
     // As in linear: no loop where every row of the tile has its lane.
     if (TEAM_LANES >= TILE_ROWS) {
-      put_row(i, team_lane(at), count, gate_parts, gate, up, tile);
+      put_row(i, team_lane(at), count, gate_parts, sums.gate, sums.up, tile);
     } else {
       for (var k = team_lane(at); k < TILE_ROWS; k += team_size(at)) {
-        put_row(i, k, count, gate_parts, gate, up, tile);
+        put_row(i, k, count, gate_parts, sums.gate, sums.up, tile);
       }
     }
   }

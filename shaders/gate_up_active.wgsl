@@ -43,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   up_tile_begin(at, 0u);
   for (var r = team_first(at) * TILE_ROWS; r < ROWS; r += team_step(at) * TILE_ROWS) {
     if (team_skips(r < here)) { continue; }
-    let parts = tile_parts(first + r, params.rows);
+    let parts = tile_parts(at, first + r, params.rows);
     let sum = tile_sum(at, parts, 0u);
     // As in linear: no loop where every row of the tile has its lane.
     if (TEAM_LANES >= TILE_ROWS) {
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var count = here;
   if (ALL == 0u) { count = compact(at, segment, first, here); }
   for (var r = team_first(at) * up_TILE_ROWS; r < count; r += team_step(at) * up_TILE_ROWS) {
-    let parts = up_tile_parts(select(0u, first, ALL == 1u) + r, select(count, params.rows, ALL == 1u));
+    let parts = up_tile_parts(at, select(0u, first, ALL == 1u) + r, select(count, params.rows, ALL == 1u));
     let sum = up_tile_sum(at, parts, 0u);
     if (TEAM_LANES >= up_TILE_ROWS) {
       put_up(first, r, team_lane(at), count, parts, sum, norm);

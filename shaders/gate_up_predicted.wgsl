@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   tile_begin(at, 0u);
   up_tile_begin(at, 0u);
   for (var r = team_first(at) * TILE_ROWS; r < predicted; r += team_step(at) * TILE_ROWS) {
-    let parts = tile_parts(r, predicted);
+    let parts = tile_parts(at, r, predicted);
     let sum = tile_sum(at, parts, 0u);
     // As in linear: no loop where every row of the tile has its lane.
     if (TEAM_LANES >= TILE_ROWS) {
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
   let count = choose(at.local, predicted);
   for (var r = team_first(at) * up_TILE_ROWS; r < count; r += team_step(at) * up_TILE_ROWS) {
-    let parts = up_tile_parts(r, count);
+    let parts = up_tile_parts(at, r, count);
     let sum = up_tile_sum(at, parts, 0u);
     if (TEAM_LANES >= up_TILE_ROWS) {
       put_up(r, team_lane(at), count, parts, sum, norm);

@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = first + r;
     // Among the rows of a list, a tile of one can pass over those of other shards.
     if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
-    let parts = tile_parts(i, count);
+    let parts = tile_parts(at, i, count);
     let sum = tile_sum(at, parts, x_at);
     // A loop that some lanes leave before others takes a lane's worth of time for each round on software adapters.
     if (TEAM_LANES >= TILE_ROWS) {

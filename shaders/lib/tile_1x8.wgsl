@@ -6,7 +6,7 @@ struct Tile {
   low: vec4<f32>,
   high: vec4<f32>,
 }
-fn tile_parts(i: u32, count: u32) -> Parts { return tile_part(i, count); }
+fn tile_parts(at: Lane, i: u32, count: u32) -> Parts { return tile_part(i, count); }
 fn tile_zero() -> Tile { return Tile(vec4<f32>(0.0), vec4<f32>(0.0)); }
 fn tile_dots(w: Quads, at: u32) -> vec4<f32> {
   let s = params.x_stride;

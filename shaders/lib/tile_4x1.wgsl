@@ -3,7 +3,7 @@ const TILE_ROWS: u32 = 4u;
 const BATCH_TILE: u32 = 1u;
 alias Parts = vec4<u32>;
 alias Tile = vec4<f32>;
-fn tile_parts(i: u32, count: u32) -> Parts {
+fn tile_parts(at: Lane, i: u32, count: u32) -> Parts {
   return Parts(tile_part(i, count), tile_part(i + 1u, count), tile_part(i + 2u, count), tile_part(i + 3u, count));
 }
 fn tile_zero() -> Tile { return Tile(0.0); }

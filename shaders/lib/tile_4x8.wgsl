@@ -25,7 +25,7 @@ struct TileX {
   b6: Octet,
   b7: Octet,
 }
-fn tile_parts(i: u32, count: u32) -> Parts {
+fn tile_parts(at: Lane, i: u32, count: u32) -> Parts {
   return Parts(tile_part(i, count), tile_part(i + 1u, count), tile_part(i + 2u, count), tile_part(i + 3u, count));
 }
 fn tile_zero() -> Tile {

@@ -56,6 +56,7 @@ import tile2x1 from '../../shaders/lib/tile_2x1.wgsl';
 import tile4x1 from '../../shaders/lib/tile_4x1.wgsl';
 import tile4x4 from '../../shaders/lib/tile_4x4.wgsl';
 import tile4x8 from '../../shaders/lib/tile_4x8.wgsl';
+import tile8x1 from '../../shaders/lib/tile_8x1.wgsl';
 import tileLoop from '../../shaders/lib/tile_loop.wgsl';
 import tilePart from '../../shaders/lib/tile_part.wgsl';
 import tileResident from '../../shaders/lib/tile_resident.wgsl';
@@ -101,6 +102,7 @@ const tile: Readonly<Record<Tile, string>> = {
   '1x1': tilePart + tileX + tile1x1 + tileLoop,
   '2x1': tilePart + tileX + tile2x1 + tileLoop,
   '4x1': tilePart + tileX + tile4x1 + tileLoop,
+  '8x1': tilePart + tile8x1,
   '1x8': tilePart + tileX + tile1x8 + tileLoop,
   '4x4': tilePart + tileX + tile4x4 + tileLoop,
   '4x8': octet + tilePart + tile4x8 + tileLoop,
@@ -160,8 +162,8 @@ export const shared = {
   activation,
 };
 
-/** SUBGROUP: lanes of a subgroup at least; WebGPU promises four. */
-export const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4 };
+/** SUBGROUP: lanes of a subgroup at least; WebGPU promises four. UNROLL: units a lane takes in a round of its loop. */
+export const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4, UNROLL: 1 };
 
 export const linear: KernelTable = {
   name: 'linear',

@@ -96,7 +96,9 @@ export class RowOp {
       rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute);
     const most = Math.max(...rows.shards.map((shard) => shard.rows));
     this.variant = options.mode === 'dense' && !options.variant ? forAllRows(cut, most) : cut;
-    const { team, tile, width } = this.variant;
+    const { team, width } = this.variant;
+    // Rows that arrive are multiplied by tiles that read x as they go.
+    const tile = options.pool && this.variant.tile === '8x1' ? '2x1' : this.variant.tile;
     const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
     const slots = {
       team,

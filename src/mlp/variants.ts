@@ -5,8 +5,11 @@ import { type Compute, checkCompute } from './compute.js';
 
 /** How many lanes work on a row together; `shared`: one, and a subgroup's lanes share what they read of x. */
 export type Team = 'lane' | 'shared' | 'subgroup' | 'workgroup';
-/** Rows by batch elements that a team takes at a time; `resident`: one row, against an x that stays in registers. */
-export type Tile = '1x1' | '2x1' | '4x1' | '1x8' | '4x4' | '4x8' | 'resident';
+/**
+ * Rows by batch elements that a team takes at a time. `8x1` keeps a part of x in registers while it goes over its rows,
+ * `resident` all of x, for a row at a time.
+ */
+export type Tile = '1x1' | '2x1' | '4x1' | '8x1' | '1x8' | '4x4' | '4x8' | 'resident';
 /** Batch elements by stored vectors of columns that a lane sums up. */
 export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1';
 
@@ -25,6 +28,8 @@ export interface RowVariant {
   readonly WORKGROUP: number;
   /** Rows a workgroup takes: a multiple of the tile's. */
   readonly ROWS: number;
+  /** Units that a lane takes of each row in a round of its loop: 1, 2 or 4; in tile `8x1` what it keeps of x, 2 to 4. */
+  readonly unroll: number;
 }
 
 /** How down is cut up. */
@@ -83,6 +88,10 @@ export function unitsOf(
 
 /** The registers that tile_resident has for x. */
 const MOST_RESIDENT = 8;
+/** The same of tile_8x1. */
+const MOST_KEPT = 4;
+/** Lanes of a subgroup that tile_8x1 is written for. */
+const KEEPERS = 8;
 
 /** Batch elements that the batched variants take at most; batched activations have rows for a multiple of it. */
 export const BATCH_TILE = 8;
@@ -94,7 +103,9 @@ export const BATCH_TILE = 8;
  * four rows that share a read of x take half the time of one (two where a row is two, [gate | up]); a workgroup of one
  * subgroup is faster than a larger one, whose barriers and subgroups are run one after the other; and a load at one
  * address for all lanes costs as much as at eight, so that in a batch, where most loads are of x, a subgroup's lanes that
- * share them take half the time. GPUs want coalesced lanes over a row.
+ * share them take half the time. Lavapipe's code for one load of a vector is 1.6 KB: loops with more than some six of them
+ * fall out of the cache of decoded instructions and are slower than short ones, so that rows want no unrolling there. GPUs
+ * want coalesced lanes over a row.
  */
 export function rowVariants(
   traits: Traits,
@@ -104,8 +115,13 @@ export function rowVariants(
   cols: number,
 ): RowVariant[] {
   const { software, subgroup } = traits;
-  const cut = (team: Team, WORKGROUP: number, rows: number) => ({ team, WORKGROUP, ROWS: rows });
-  const add = (tiles: readonly Tile[], ...cuts: { team: Team; WORKGROUP: number; ROWS: number }[]) =>
+  const cut = (team: Team, WORKGROUP: number, rows: number, unroll = 1) => ({
+    team,
+    WORKGROUP,
+    ROWS: rows,
+    unroll,
+  });
+  const add = (tiles: readonly Tile[], ...cuts: ReturnType<typeof cut>[]): RowVariant[] =>
     tiles.flatMap((tile) =>
       cuts.flatMap((one) =>
         widths.map((width) => ({ ...one, tile, width, ROWS: wholeTiles(one.ROWS, tile, kind) })),
@@ -129,16 +145,26 @@ export function rowVariants(
     }
     const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
     if (team === lanes) return add(tiles, lanes);
-    if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) tiles.unshift('resident');
-    return [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, { ...team, ROWS: rows / 2 })];
+    const halves = { ...team, ROWS: rows / 2 };
+    if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) {
+      return [...add(['resident', ...tiles], team), ...add(['resident'], lanes, halves)];
+    }
+    const plain = [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, halves, { ...team, unroll: 2 })];
+    const unroll = kind === 'gate_up_active' ? 0 : keptUnits(dtype, widths[0], cols, subgroup);
+    if (unroll === 0) return plain;
+    const kept = [team, halves].map((one) => ({ ...one, unroll, tile: '8x1', width: widths[0] }) as const);
+    // Two quads of x to a unit: reading them again for every tile is what takes the time.
+    return dtype === 'f16' || dtype === 'bf16' ? [...kept, ...plain] : [...plain, ...kept];
   }
   const tiles: Tile[] = batched ? ['1x8', '4x4'] : ['1x1', '2x1', '4x1'];
   const teams = [cut('workgroup', 64, 4), cut('workgroup', 128, 8)];
-  if (subgroup < 8) return add(tiles, ...teams);
+  const unrolled = (one: ReturnType<typeof cut>) =>
+    batched ? [] : [2, 4].map((unroll) => ({ ...one, unroll }));
+  if (subgroup < 8) return [...add(tiles, ...teams), ...add(tiles.slice(0, 1), ...unrolled(teams[0]))];
   const subgroups = [128, 64].flatMap((WORKGROUP) =>
     [1, 4].map((rows) => cut('subgroup', WORKGROUP, (WORKGROUP / subgroup) * rows)),
   );
-  return [...add(tiles, ...subgroups), ...add(tiles.slice(0, 1), ...teams)];
+  return [...add(tiles, ...subgroups), ...add(tiles.slice(0, 1), ...unrolled(subgroups[0]), ...teams)];
 }
 
 /** How rows that are not quantized are taken. */
@@ -149,6 +175,14 @@ const wholeVectors = ({ subnormals }: Traits, dtype: StoredDtype): Width[] =>
 export function residentUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number): number {
   const each = unitsOf(dtype, width, cols).units / lanes;
   return Number.isInteger(each) && each <= MOST_RESIDENT ? each : 0;
+}
+
+/** Units of x that a lane of tile_8x1 keeps at a time: as many as come out even; 0 where that is none or one. */
+function keptUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number): number {
+  const each = unitsOf(dtype, width, cols).units / lanes;
+  if (lanes !== KEEPERS) return 0;
+  for (let kept = MOST_KEPT; kept > 1; kept--) if (each % kept === 0) return kept;
+  return 0;
 }
 
 /** Whole tiles of rows; a segment of gate_up_active is worth its list from some rows on. */
@@ -227,12 +261,12 @@ export function forAllRows(variant: RowVariant, rows: number): RowVariant {
 /** The constants of a row kernel in a variant. */
 export function rowConstants(
   device: GPUDevice,
-  { tile, width, WORKGROUP, ROWS }: RowVariant,
+  { tile, width, WORKGROUP, ROWS, unroll }: RowVariant,
   dtype: StoredDtype,
   cols: number,
 ): Record<string, number> {
   const { subgroup } = traitsOf(device);
-  const cut = { WORKGROUP, ROWS, SUBGROUP: Math.max(4, subgroup) };
+  const cut = { WORKGROUP, ROWS, UNROLL: unroll, SUBGROUP: Math.max(4, subgroup) };
   return tile === 'resident' ? { ...cut, RESIDENT: residentUnits(dtype, width, cols, subgroup) } : cut;
 }
 

@@ -35,6 +35,7 @@ const cases = pairwise(
     tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
     width: ['vector', 'word', 'shifted'],
     ROWS: [1, 4, 16, 64],
+    UNROLL: [1, 2, 4],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -137,7 +138,7 @@ describeAdapters('gate_up', (ctx) => {
                   bias: one.bias,
                   activation,
                 },
-                constants: { ROWS, WORKGROUP },
+                constants: { ROWS, WORKGROUP, UNROLL: one.UNROLL },
               },
               params: rowParams({
                 ...shard,

@@ -50,6 +50,7 @@ const cases = pairwise(
     tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
     width: ['vector', 'word', 'shifted'],
     ROWS: [1, 4, 16, 64],
+    UNROLL: [1, 2, 4],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -169,7 +170,7 @@ describeAdapters('linear', (ctx) => {
                   put,
                   norm: 'none',
                 },
-                constants: { ROWS, WORKGROUP },
+                constants: { ROWS, WORKGROUP, UNROLL: one.UNROLL },
               },
               params: rowParams({
                 ...shard,

@@ -73,6 +73,7 @@ interface Cut {
   readonly K: number;
   readonly batch: number;
   readonly fold: number;
+  readonly UNROLL?: number;
 }
 
 /**
@@ -80,13 +81,27 @@ interface Cut {
  * adapters take a second or more to compile one (vectors of q8 and q4 many), and with a barrier for each step of each of
  * the sums 5 to 20 s, so that a team of a workgroup has them only in `tiledWorkgroup`.
  */
-export function cheap({ compute, weights, team, tile, width, ROWS, m, K, batch, fold }: Cut): boolean {
+export function cheap({
+  compute,
+  weights,
+  team,
+  tile,
+  width,
+  ROWS,
+  m,
+  K,
+  batch,
+  fold,
+  UNROLL,
+}: Cut): boolean {
   const quantized = weights === 'q8' || weights === 'q4';
   // Made for each other: sharedTiles.
   if (team === 'shared' || tile === '4x8') return false;
   if (compute === 'f16' && weights !== 'f16') return false;
   if (ROWS % Number(tile[0]) !== 0 || !fits(width, weights, compute)) return false;
   if (tile.endsWith('x1')) return true;
+  // Unrolling is for single tokens.
+  if (UNROLL !== undefined && UNROLL > 1) return false;
   if (quantized && width === 'vector') return false;
   const plain = (ROWS === 4 || ROWS === 16) && m >= 40 && (K === 20 || K === 77) && batch > 1 && fold === 1;
   return team !== 'workgroup' && plain;

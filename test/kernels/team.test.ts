@@ -1,6 +1,8 @@
 /** Teams at their edges: workgroups smaller than a subgroup, or with a team that does not fill it. */
 import { expect, it } from 'vitest';
+import { gateUp as gateUpTwin } from '../../shaders/gate_up.js';
 import { linear as twin } from '../../shaders/linear.js';
+import { gateUp } from '../../src/mlp/kernels.js';
 import { modelLinear as linear } from '../../src/mlp/model-kernels.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { residentUnits, unitsOf } from '../../src/mlp/variants.js';
@@ -117,4 +119,96 @@ describeAdapters('x in registers', (ctx) => {
     expect(residentUnits('f32', 'vector', 9 * 4 * 8, 8)).toBe(0);
     expect(residentUnits('f32', 'vector', 36, 8)).toBe(0);
   });
+});
+
+describeAdapters('a part of x in registers, eight rows at a time', (ctx) => {
+  // Units of x a lane keeps, dtype, and how often they are brought anew.
+  it.for([
+    [1, 'f32', 2],
+    [2, 'f16', 3],
+    [3, 'bf16', 1],
+    [4, 'f16', 2],
+    [4, 'q8', 1],
+    [2, 'q4', 2],
+  ] as const)('%d units of %s a lane', ([UNROLL, dtype, times], { skip }) =>
+    useLab(ctx.device, async (lab) => {
+      const traits = traitsOf(ctx.device);
+      if (traits.subgroup !== 8) skip(`${ctx.adapter.name} has no subgroups of eight lanes`);
+      const width =
+        dtype === 'q8' || dtype === 'q4'
+          ? 'word'
+          : dtype === 'f16' && traits.subnormals
+            ? 'shifted'
+            : 'vector';
+      const quads = Number(unitsOf(dtype, 'vector', 1).slots.quads) / (width === 'word' ? 4 : 1);
+      const cols = UNROLL * 8 * quads * 4 * times;
+      const { slots, units } = unitsOf(dtype, width, cols);
+      const random = source(UNROLL + times);
+      const given = [randomValues(random, N * cols), randomValues(random, N * cols)];
+      const [gate, up] = given.map((values) => stored(values, cols, dtype));
+      const x = randomValues(random, cols);
+      const every = Array.from({ length: N }, (_, i) => i);
+      // Two tiles and a part of one.
+      const ids = every.filter((i) => i % 7 !== 3);
+      const held = storeRows(given, cols, every, dtype);
+      const run = (table: typeof linear, parts: number, out: GPUBuffer, more: Record<string, string>) => ({
+        table,
+        variant: {
+          slots: {
+            ...slots,
+            tile: '8x1',
+            team: 'subgroup',
+            rows: 'indexed',
+            bias: 'none',
+            activation: 'silu',
+            ...more,
+          },
+          constants: { WORKGROUP: 16, ROWS: 16, UNROLL, SUBGROUP: 8 },
+        },
+        params: rowParams({
+          rows: N,
+          ...rowShape(cols, dtype, parts),
+          units,
+          xStride: cols / 4,
+          outStride: N,
+        }),
+        step: [1],
+        buffers: {
+          weights: lab.buffer(parts === 2 ? held : storeRows([given[0]], cols, every, dtype)),
+          x: lab.buffer(x),
+          out,
+          row_list: lab.buffer(Uint32Array.of(ids.length, 0, 0, 0, ...ids)),
+        },
+        grid: [Math.ceil(N / 16), 1, 1] as const,
+      });
+      const [one, two] = [lab.poisoned(N + 3), lab.poisoned(N + 3)];
+      lab.run(run(linear, 1, one, { norm: 'none', put: 'store', activation: 'identity' }));
+      lab.run(run(gateUp, 2, two, {}));
+      const only = <M extends Float32Array | Float64Array>(matrix: M) =>
+        matrix.filter((_, i) => ids.includes(Math.floor(i / cols))) as M;
+      new Expected(N + 3, dtype)
+        .setRows(
+          twin({ W: only(gate), x, K: cols }),
+          twin({ W: only(sizes(gate)), x: sizes(x), K: cols }),
+          ids.length,
+          N,
+        )
+        .check(await lab.read(one));
+      new Expected(N + 3, dtype)
+        .setRows(
+          gateUpTwin({ gate, up, x, K: cols, activation: 'silu', rows: ids }),
+          gateUpTwin({
+            gate: sizes(gate),
+            up: sizes(up),
+            x: sizes(x),
+            K: cols,
+            activation: 'identity',
+            rows: ids,
+          }),
+          ids.length,
+          N,
+        )
+        .check(await lab.read(two));
+    }),
+  );
 });

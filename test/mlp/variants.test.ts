@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { StoredDtype } from '../../src/gpu/layout.js';
 import type { Traits } from '../../src/gpu/traits.js';
-import { forAllRows, rowVariants } from '../../src/mlp/variants.js';
+import { forAllRows, type RowKind, rowVariants } from '../../src/mlp/variants.js';
 
 const lavapipe: Traits = { software: true, subgroup: 8, f16: true, subnormals: true, timestamps: true };
 const gpu: Traits = { ...lavapipe, software: false, subgroup: 32, subnormals: false };
@@ -23,5 +24,41 @@ describe('variants of row kernels', () => {
     expect(widths(lavapipe, true)).not.toContain('shared shifted');
     expect(widths(gpu, false).join()).not.toContain('shifted');
     expect(widths({ ...lavapipe, subnormals: false }, false).join()).not.toContain('shifted');
+  });
+
+  it('keep a part of x in registers on lavapipe, as much as comes out even, by default where a unit is two quads', () => {
+    const kept = (dtype: StoredDtype, cols: number, kind: RowKind = 'gate_up') =>
+      rowVariants(lavapipe, kind, dtype, false, cols).filter(({ tile }) => tile === '8x1');
+    expect([2048, 576, 896, 520].map((cols) => kept('f16', cols).map(({ unroll }) => unroll))).toEqual([
+      [4, 4],
+      [3, 3],
+      [2, 2],
+      [],
+    ]);
+    for (const dtype of ['f16', 'bf16'] as const) {
+      expect(rowVariants(lavapipe, 'linear', dtype, false, 2048)[0]).toMatchObject({
+        tile: '8x1',
+        unroll: 4,
+      });
+    }
+    expect(rowVariants(lavapipe, 'gate_up', 'f32', false, 2048)[0]).toMatchObject({ tile: '2x1', unroll: 1 });
+    expect(kept('f32', 2048)).toHaveLength(2);
+    expect(kept('f16', 2048, 'gate_up_active')).toEqual([]);
+    for (const traits of [gpu, { ...lavapipe, subgroup: 4 }, { ...lavapipe, subgroup: 16 }]) {
+      expect(rowVariants(traits, 'gate_up', 'f16', false, 2048).map(({ tile }) => tile)).not.toContain('8x1');
+    }
+  });
+
+  it('unroll for single tokens, by default not at all', () => {
+    const unrolls = (traits: Traits, batched: boolean) =>
+      rowVariants(traits, 'linear', 'f32', batched, 2048)
+        .filter(({ tile }) => tile !== '8x1')
+        .map(({ unroll }) => unroll);
+    for (const traits of [gpu, { ...gpu, subgroup: 0 }]) {
+      expect(unrolls(traits, false)[0]).toBe(1);
+      expect(new Set(unrolls(traits, false))).toEqual(new Set([1, 2, 4]));
+      expect(new Set(unrolls(traits, true))).toEqual(new Set([1]));
+    }
+    expect(new Set(unrolls(lavapipe, false))).toEqual(new Set([1, 2]));
   });
 });
