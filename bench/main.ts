@@ -27,10 +27,11 @@ const SUITES = [
   'e2e',
   'beyond',
   'predict',
+  'view',
   'peers',
 ];
-/** Run only when named, or with --full: it installs packages. */
-const ON_REQUEST = ['peers'];
+/** Run only when named, or with --full: one starts a browser, the other installs packages as well. */
+const ON_REQUEST = ['view', 'peers'];
 /** Run only when named: another suite includes them. */
 const PARTS = ['predict'];
 

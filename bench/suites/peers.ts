@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PairslabError } from '../../src/errors.js';
+import { inCheckout } from '../lib/checkout.js';
 import type { BenchContext, Skipped, SuiteOutcome } from '../lib/report.js';
 import { openChromium, type PageFacts, type PeersPage } from '../peers/chromium.js';
 import { contest, type Host, type Limits, OURS, type Runtime, type Verdict } from '../peers/contest.js';
@@ -33,7 +33,7 @@ interface Measured {
  * The peers are installed on first use.
  */
 export async function peersSuite(context: BenchContext): Promise<SuiteOutcome> {
-  const peers = peersFolder();
+  const peers = inCheckout('bench/peers');
   const { dependencies: versions } = readPackage(peers) as { dependencies: Record<string, string> };
   await install(peers, versions, context);
   const host: Host = { versions };
@@ -188,16 +188,6 @@ function linesOf({ entries, best, peer, speedups }: Verdict): string[] {
 }
 
 /** bench/peers of this checkout, wherever the built bench lies in it. */
-function peersFolder(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'bench/peers/package.json'))) {
-    if (folder === dirname(folder))
-      throw new PairslabError('bench/peers is not here: the peers suite runs in a checkout only.');
-    folder = dirname(folder);
-  }
-  return join(folder, 'bench/peers');
-}
-
 async function install(
   peers: string,
   versions: Readonly<Record<string, string>>,

@@ -4,7 +4,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { build, preview, type PreviewServer } from 'vite';
 import { CRASHABLE, crashGpu, launchChromium } from './chromium.js';
 
-const configFile = fileURLToPath(new URL('../../demo/vite.config.ts', import.meta.url));
+const HERE = new URL('../../demo/vite.config.ts', import.meta.url);
 const screenshots = fileURLToPath(new URL('../demo/screenshots/', import.meta.url));
 
 /** The demo, built and served as `npm run demo` does, and a Chromium to open it in. */
@@ -19,7 +19,8 @@ export class DemoSite {
     this.url = server.resolvedUrls?.local[0] ?? '';
   }
 
-  static async start(): Promise<DemoSite> {
+  /** @param configFile Of the demo, for those that are bundled to another place. */
+  static async start(configFile = fileURLToPath(HERE)): Promise<DemoSite> {
     await build({ configFile, logLevel: 'warn' });
     const server = await preview({ configFile, logLevel: 'warn', preview: { port: 0, host: '127.0.0.1' } });
     try {
