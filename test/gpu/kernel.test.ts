@@ -5,6 +5,7 @@ import * as llama from '../../src/llama/kernels.js';
 import * as fused from '../../src/mlp/fused-update.js';
 import * as mlp from '../../src/mlp/kernels.js';
 import * as model from '../../src/mlp/model-kernels.js';
+import * as threshold from '../../src/mlp/threshold-kernels.js';
 import * as slab from '../../src/slab/kernels.js';
 import * as staged from '../../src/slab/staged-kernels.js';
 import { describeAdapters } from '../support/adapters.js';
@@ -33,7 +34,7 @@ const one = { slots: { value: 'one' } };
 /** Every table of the package. */
 const isTable = (value: unknown): value is KernelTable =>
   typeof value === 'object' && value !== null && 'code' in value && 'slots' in value;
-const tables = [mlp, fused, model, slab, staged, llama].flatMap((module) =>
+const tables = [mlp, fused, model, threshold, slab, staged, llama].flatMap((module) =>
   Object.values<unknown>(module).filter(isTable),
 );
 
@@ -105,8 +106,9 @@ describe('compose', () => {
     for (const { code, slots, name } of tables) {
       // Choices may have open places too.
       const texts = [code, ...Object.values(slots).flatMap((choices) => Object.values(choices))];
-      const open = texts.flatMap((text) => [...text.matchAll(/^\/\/@slot (\w+)$/gm)].map(([, slot]) => slot));
-      expect(open.sort(), name).toEqual(Object.keys(slots).sort());
+      const slot = /^\/\/@(?:slot|again \w+:) ([\w ]*\w)/gm;
+      const open = texts.flatMap((text) => [...text.matchAll(slot)].flatMap(([, names]) => names.split(' ')));
+      expect([...new Set(open)].sort(), name).toEqual(Object.keys(slots).sort());
     }
   });
 });
