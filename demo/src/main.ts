@@ -190,7 +190,7 @@ function report({ stoppedBy, tokens, stats }: Answer, lost: number): void {
 }
 
 /** Of the time, what pictures and charts may take: together below the 5 % that are promised. */
-const SHARES = { view: 0.03, charts: 0.01 };
+const SHARES = { view: 0.02, charts: 0.01 };
 
 /** A picture that waits its turn among tokens takes longer than one that is drawn when all is still. */
 const FIRST_COSTS_MORE = 4;
