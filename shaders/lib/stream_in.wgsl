@@ -1,4 +1,5 @@
-// The residual stream as it comes, the sum of so many parts, and as it goes. x = that times the norm's weight, in the workgroup's memory.
+// The residual stream as it comes, the sum of so many parts, and as it goes. x = that times the norm's weight, in the
+// workgroup's memory.
 struct Stream {
   parts: u32,
   stride: u32, // of a part, in vec4<f32>

@@ -1,9 +1,9 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
-import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { kernel } from '../gpu/kernel.js';
 import { traitsOf } from '../gpu/traits.js';
 import { WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
 import type { StoredRows } from '../mlp/row-op.js';
-import { type Stream, type StreamNorm, streamUniform } from '../mlp/stream.js';
+import { type Stream, type StreamNorm, StreamOp } from '../mlp/stream.js';
 import { attentionChoice, type AttentionVariant, type HeadShape } from './attention-variants.js';
 import { attention } from './kernels.js';
 
@@ -39,13 +39,7 @@ const BUFFERS = 9;
  * what comes out, of one layer and one token, from residual stream to residual stream. A workgroup has a group of heads.
  */
 export class FusedAttention {
-  private readonly memory: BufferGroup;
-  private readonly options: FusedAttentionOptions;
-  private readonly kernel: Kernel;
-  private readonly params: GPUBuffer;
-  private readonly projections: GPUBuffer;
-  /** By where the stream comes from. */
-  private readonly groups = new Map<GPUBuffer, GPUBindGroup>();
+  private readonly op: StreamOp;
 
   /**
    * Undefined where the kernel does not serve: other adapters, longer rows, several shards, heads that do not share or are
@@ -75,7 +69,7 @@ export class FusedAttention {
     options: FusedAttentionOptions,
     [x, out]: readonly [WholeRows, WholeRows],
   ) {
-    const { shape, qkv, qkvBias, output, stride } = options;
+    const { shape, qkv, qkvBias, output, norm, step, turns, keys, values, stride, out: left } = options;
     const { heads, kvHeads, headDim } = shape;
     const { device } = memory;
     const traits = traitsOf(device);
@@ -89,9 +83,7 @@ export class FusedAttention {
     };
     const choice = attentionChoice(traits, shape, variant);
     const { dtype, quads, x: reads } = x.slots;
-    this.memory = memory;
-    this.options = options;
-    this.kernel = kernel(device, attention, {
+    const made = kernel(device, attention, {
       slots: {
         ...choice.slots,
         fresh: 'projected',
@@ -110,39 +102,29 @@ export class FusedAttention {
       },
     });
     const scale = f32Bits(1 / Math.sqrt(headDim));
-    this.params = memory.uniform('attention params', [heads, kvHeads, headDim, 0, 0, scale]);
     const group = output.rowBytes / 16 / kvHeads;
-    this.projections = memory.uniform('projections', [qkv.rowBytes / 16, output.rowBytes / 16, group]);
+    this.op = new StreamOp(memory, {
+      kernel: made,
+      buffers: {
+        params: memory.uniform('attention params', [heads, kvHeads, headDim, 0, 0, scale]),
+        projections: memory.uniform('projections', [qkv.rowBytes / 16, output.rowBytes / 16, group]),
+        step,
+        weights: qkv.shards[0].buffer,
+        qkv_bias: qkvBias?.shards[0].buffer,
+        out_weights: output.shards[0].buffer,
+        turns,
+        keys,
+        values,
+      },
+      norm,
+      stride,
+      out: left,
+      parts: kvHeads,
+    });
   }
 
   /** @returns the stream after the layer's attention, in `out`. */
   encode(pass: GPUComputePassEncoder, from: Stream): Stream {
-    const { kvHeads } = this.options.shape;
-    let group = this.groups.get(from.buffer);
-    if (!group) {
-      group = this.bind(from);
-      this.groups.set(from.buffer, group);
-    }
-    encodeDispatch(pass, { kernel: this.kernel, group, grid: [kvHeads, 1, 1] });
-    return { buffer: this.options.out, count: kvHeads };
-  }
-
-  private bind({ buffer, count }: Stream): GPUBindGroup {
-    const { qkv, qkvBias, output, norm, step, turns, keys, values, stride, out } = this.options;
-    return this.kernel.bind({
-      params: this.params,
-      projections: this.projections,
-      stream: streamUniform(this.memory, count, stride, norm),
-      step,
-      weights: qkv.shards[0].buffer,
-      qkv_bias: qkvBias?.shards[0].buffer,
-      out_weights: output.shards[0].buffer,
-      turns,
-      keys,
-      values,
-      stream_in: buffer,
-      norm_weight: norm.weight,
-      stream_out: out,
-    });
+    return this.op.encode(pass, from);
   }
 }

@@ -37,8 +37,8 @@ interface SmallOp {
 /** Batched graphs have norms of their own; for a single token their neighbours do them on the way. */
 interface LayerOps {
   norm?: SmallOp;
-  qkv: RowOp;
-  output: RowOp;
+  /** Where attention is not fused. */
+  projections?: { qkv: RowOp; output: RowOp };
   mlpNorm?: SmallOp;
   mlp: ThresholdLayer;
 }
@@ -152,26 +152,36 @@ export class LlamaGraph {
       out: this.mixed,
       outStride: mixedStride,
     });
+    this.stream = { buffer: this.x, count: 1 };
+    if (!batched && compute === 'f32') {
+      const { step, x, normed, xStride } = this;
+      const thresholds = options.thresholds.map((threshold, l) => (options.choosers?.[l] ? null : threshold));
+      this.fused = FusedLayers.make(memory, { weights, cache, thresholds, step, x, normed, xStride });
+    }
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
       return {
         norm: batched ? this.makeNorm(layer.inputNorm) : undefined,
-        qkv: new RowOp(memory, {
-          ...linear,
-          norm,
-          rows: layer.qkv.field('weight'),
-          bias: layer.qkv.fields.get('bias'),
-          xStride: this.xStride,
-          outStride: qkvStride,
-        }),
-        output: new RowOp(memory, {
-          ...linear,
-          rows: layer.output.field('weight'),
-          bias: layer.output.fields.get('bias'),
-          put: batched ? 'add' : 'residual',
-          next: this.next(layer.mlpNorm),
-          xStride: mixedStride,
-          outStride: this.xStride,
-        }),
+        projections: this.fused
+          ? undefined
+          : {
+              qkv: new RowOp(memory, {
+                ...linear,
+                norm,
+                rows: layer.qkv.field('weight'),
+                bias: layer.qkv.fields.get('bias'),
+                xStride: this.xStride,
+                outStride: qkvStride,
+              }),
+              output: new RowOp(memory, {
+                ...linear,
+                rows: layer.output.field('weight'),
+                bias: layer.output.fields.get('bias'),
+                put: batched ? 'add' : 'residual',
+                next: this.next(layer.mlpNorm),
+                xStride: mixedStride,
+                outStride: this.xStride,
+              }),
+            },
         mlpNorm: batched ? this.makeNorm(layer.mlpNorm) : undefined,
         mlp: new ThresholdLayer(
           memory,
@@ -191,12 +201,6 @@ export class LlamaGraph {
       };
     });
     this.norm = batched ? this.makeNorm(weights.finalNorm) : undefined;
-    this.stream = { buffer: this.x, count: 1 };
-    if (!batched && compute === 'f32') {
-      const { step, x, normed, xStride } = this;
-      const thresholds = options.thresholds.map((threshold, l) => (options.choosers?.[l] ? null : threshold));
-      this.fused = FusedLayers.make(memory, { weights, cache, thresholds, step, x, normed, xStride });
-    }
     this.head = this.makeHead(norm);
   }
 
@@ -243,11 +247,11 @@ export class LlamaGraph {
       this.putTogether(pass, this.weights.layers[l].mlpNorm);
       return;
     }
-    const ops = this.layers[l];
+    const { norm, projections, mlpNorm } = this.layers[l];
     const { step, normed: x, qkv, mixed } = this;
     const { config } = this.weights;
-    if (ops.norm) run(pass, ops.norm, batch);
-    ops.qkv.encode(pass, {
+    if (norm) run(pass, norm, batch);
+    projections?.qkv.encode(pass, {
       step,
       x,
       out: qkv,
@@ -255,8 +259,8 @@ export class LlamaGraph {
       batch,
     });
     this.attention.encode(pass, l, batch, this.position + batch);
-    ops.output.encode(pass, { step, x: mixed, out: this.x, count: config.hiddenSize, batch });
-    if (ops.mlpNorm) run(pass, ops.mlpNorm, batch);
+    projections?.output.encode(pass, { step, x: mixed, out: this.x, count: config.hiddenSize, batch });
+    if (mlpNorm) run(pass, mlpNorm, batch);
   }
 
   /** Layer l by the rows that its gate leaves: its attention, and its MLP without waiting for the CPU. */

@@ -31,9 +31,11 @@ export class Prefill {
     const run = graph.layerRun(ids.length);
     graph.encodeEmbed(pass, ids.length);
     graph.layers.forEach(({ mlp }, l) => {
-      graph.encodeAttention(pass, l, ids.length);
-      if (this.isDense(l)) mlp.encodeDense(pass, run);
-      else mlp.encodeActive(pass, run);
+      if (!this.isDense(l)) graph.encodeActive(pass, l, ids.length);
+      else {
+        graph.encodeAttention(pass, l, ids.length);
+        mlp.encodeDense(pass, run);
+      }
     });
     graph.encodeFinalNorm(pass, ids.length);
     pass.end();

@@ -127,13 +127,12 @@ export class WholeTokens {
     const run = graph.layerRun(1);
     graph.encodeEmbed(pass, 1);
     graph.layers.forEach(({ mlp }, l) => {
-      if (!resident && !this.ways.isDense(l)) {
-        graph.encodeActive(pass, l, 1);
-        return;
+      if (!resident && !this.ways.isDense(l)) graph.encodeActive(pass, l, 1);
+      else {
+        graph.encodeAttention(pass, l, 1);
+        if (resident) resident.encodeLayer(pass, l, mlp, run);
+        else mlp.encodeDense(pass, run);
       }
-      graph.encodeAttention(pass, l, 1);
-      if (resident) resident.encodeLayer(pass, l, mlp, run);
-      else mlp.encodeDense(pass, run);
     });
     graph.encodeFinalNorm(pass, 1);
     graph.encodeHead(pass, 1);

@@ -1,10 +1,10 @@
 import type { BufferGroup } from '../gpu/buffers.js';
-import { encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { kernel } from '../gpu/kernel.js';
 import type { StoredDtype } from '../gpu/layout.js';
 import { type Traits, traitsOf } from '../gpu/traits.js';
 import type { ActivationChoice } from './activation.js';
 import { rowParams, type StoredRows } from './row-op.js';
-import { type Stream, type StreamNorm, streamUniform } from './stream.js';
+import { type Stream, type StreamNorm, StreamOp } from './stream.js';
 import { mlpActive } from './threshold-kernels.js';
 import { residentUnits, rowVariants, unitsOf } from './variants.js';
 
@@ -63,12 +63,7 @@ export function wholeRows(traits: Traits, dtype: StoredDtype, cols: number): Who
 export class FusedMlp {
   /** How many rows of each run were active: words that add up. */
   readonly counts: { readonly buffer: GPUBuffer; readonly words: number };
-  private readonly memory: BufferGroup;
-  private readonly options: FusedMlpOptions;
-  private readonly kernel: Kernel;
-  private readonly params: GPUBuffer;
-  /** By where the stream comes from, which also says in how many parts. */
-  private readonly groups = new Map<GPUBuffer, GPUBindGroup>();
+  private readonly op: StreamOp;
 
   /** Undefined where the kernel does not serve: other adapters, longer rows, several shards, dtypes that differ. */
   static make(memory: BufferGroup, options: FusedMlpOptions): FusedMlp | undefined {
@@ -83,48 +78,38 @@ export class FusedMlp {
   }
 
   private constructor(memory: BufferGroup, options: FusedMlpOptions, rows: WholeRows) {
-    const { gate, activation, threshold, stride } = options;
+    const { gate, up, down, downBias, activation, threshold, norm, stride, out } = options;
     const { subgroup } = traitsOf(memory.device);
     const [shard] = gate.shards;
-    const words = runsOf(shard.rows);
-    this.memory = memory;
-    this.options = options;
-    this.counts = { buffer: memory.storage('active rows', words * 4), words };
-    this.kernel = kernel(memory.device, mlpActive, {
-      slots: { ...rows.slots, activation: activation.slot },
-      constants: { WORKGROUP: subgroup, SUBGROUP: subgroup, RESIDENT: rows.units, X_QUADS: stride / 4 },
-    });
-    this.params = memory.uniform(
-      'mlp_active params',
-      rowParams({ rows: gate, activation, threshold, xStride: stride, outStride: stride }, shard, 0),
+    const parts = runsOf(shard.rows);
+    const params = rowParams(
+      { rows: gate, activation, threshold, xStride: stride, outStride: stride },
+      shard,
+      0,
     );
+    this.counts = { buffer: memory.storage('active rows', parts * 4), words: parts };
+    this.op = new StreamOp(memory, {
+      kernel: kernel(memory.device, mlpActive, {
+        slots: { ...rows.slots, activation: activation.slot },
+        constants: { WORKGROUP: subgroup, SUBGROUP: subgroup, RESIDENT: rows.units, X_QUADS: stride / 4 },
+      }),
+      buffers: {
+        params: memory.uniform('mlp_active params', params),
+        weights: shard.buffer,
+        up_weights: up.shards[0].buffer,
+        down_weights: down.shards[0].buffer,
+        down_bias: downBias,
+        counts: this.counts.buffer,
+      },
+      norm,
+      stride,
+      out,
+      parts,
+    });
   }
 
   /** @returns the stream after the layer, in `out`. */
   encode(pass: GPUComputePassEncoder, from: Stream): Stream {
-    const { counts, options } = this;
-    let group = this.groups.get(from.buffer);
-    if (!group) {
-      group = this.bind(from);
-      this.groups.set(from.buffer, group);
-    }
-    encodeDispatch(pass, { kernel: this.kernel, group, grid: [counts.words, 1, 1] });
-    return { buffer: options.out, count: counts.words };
-  }
-
-  private bind({ buffer, count }: Stream): GPUBindGroup {
-    const { gate, up, down, downBias, norm, stride, out } = this.options;
-    return this.kernel.bind({
-      params: this.params,
-      stream: streamUniform(this.memory, count, stride, norm),
-      weights: gate.shards[0].buffer,
-      up_weights: up.shards[0].buffer,
-      down_weights: down.shards[0].buffer,
-      down_bias: downBias,
-      counts: this.counts.buffer,
-      stream_in: buffer,
-      norm_weight: norm.weight,
-      stream_out: out,
-    });
+    return this.op.encode(pass, from);
   }
 }

@@ -1,5 +1,5 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
-import { type Dispatch, encodeDispatch, kernel } from '../gpu/kernel.js';
+import { type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { sumStream } from './threshold-kernels.js';
 
 /** One token's residual stream as a sum of `[count, stride]` f32: what each of a kernel's workgroups left. */
@@ -15,14 +15,54 @@ export interface StreamNorm {
   readonly eps: number;
 }
 
-/** lib/stream_in.wgsl; `stride` in values. */
-export function streamUniform(
-  memory: BufferGroup,
-  count: number,
-  stride: number,
-  norm: StreamNorm,
-): GPUBuffer {
-  return memory.uniform('stream', [count, stride / 4, f32Bits(norm.columns), f32Bits(norm.eps)]);
+export interface StreamOpOptions {
+  /** One with lib/stream_in.wgsl, and all that it is bound to besides. */
+  kernel: Kernel;
+  buffers: Readonly<Record<string, GPUBuffer | undefined>>;
+  norm: StreamNorm;
+  /** Of the stream, in values. */
+  stride: number;
+  /** `[at least parts, stride]` */
+  out: GPUBuffer;
+  /** Workgroups, each of which leaves one. */
+  parts: number;
+}
+
+/** A kernel that goes from residual stream to residual stream. */
+export class StreamOp {
+  private readonly memory: BufferGroup;
+  private readonly options: StreamOpOptions;
+  /** By where the stream comes from, which also says in how many parts. */
+  private readonly groups = new Map<GPUBuffer, GPUBindGroup>();
+
+  constructor(memory: BufferGroup, options: StreamOpOptions) {
+    this.memory = memory;
+    this.options = options;
+  }
+
+  /** @returns the stream that it leaves, in `out`. */
+  encode(pass: GPUComputePassEncoder, from: Stream): Stream {
+    const { kernel, out, parts } = this.options;
+    let group = this.groups.get(from.buffer);
+    if (!group) {
+      group = this.bind(from);
+      this.groups.set(from.buffer, group);
+    }
+    encodeDispatch(pass, { kernel, group, grid: [parts, 1, 1] });
+    return { buffer: out, count: parts };
+  }
+
+  private bind({ buffer, count }: Stream): GPUBindGroup {
+    const { kernel, buffers, norm, stride, out } = this.options;
+    const { columns, eps, weight } = norm;
+    return kernel.bind({
+      ...buffers,
+      stream: this.memory.uniform('stream', [count, stride / 4, f32Bits(columns), f32Bits(eps)]),
+      stream_in: buffer,
+      norm_weight: weight,
+      stream_out: out,
+    });
+  }
 }
 
 /** Puts a residual stream together, for ops that read it whole. */
