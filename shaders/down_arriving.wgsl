@@ -14,7 +14,9 @@
 //@slot rows
 //@slot finish
 // The same again for rows of the pool.
-//@again pool: dtype (weights)
+//@again pool: dtype (stored)
+fn stored(at: u32) -> Unit { return weights[at]; }
+fn pool_stored(at: u32) -> pool_Unit { return pool_weights[at]; }
 //@slot arrive
 fn stay(sums: Sums, slot: u32, v: u32) -> Sums {
   let part = slot * params.row_stride;

@@ -3,7 +3,6 @@
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 //@slot team
@@ -22,12 +21,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let count = rows_count();
   // A static grid covers more rows than a list may hold: what lies beyond leaves at once.
   if (first >= count) { return; }
+  x_begin(at.local);
   for (var r = team_first(at) * TILE_ROWS; r < ROWS; r += team_step(at) * TILE_ROWS) {
     let i = first + r;
     // Among the rows of a list, a tile of one can pass over those of other shards.
     if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
     let gate_parts = tile_parts(at, i, count);
-    let up_parts = gate_parts + Parts(params.part_stride);
+    let up_parts = tile_beside(gate_parts, params.part_stride);
     let x_at = tile * params.x_stride;
     let sums = tile_pair(at, gate_parts, up_parts, x_at);
     // As in linear: no loop where every row of the tile has its lane.
@@ -49,7 +49,7 @@ fn put_row(i: u32, k: u32, count: u32, gate_parts: Parts, gate: Tile, up: Tile, 
       let biases = row_bias(row);
       let scales = vec2<f32>(
         part_scale(tile_row(gate_parts, k)),
-        part_scale(tile_row(gate_parts + Parts(params.part_stride), k)),
+        part_scale(tile_row(tile_beside(gate_parts, params.part_stride), k)),
       );
       if (BATCH_TILE == 1u) {
         if (tile < step.batch) { put(i + k, k, 0u, tile, gate, up, scales, biases); }

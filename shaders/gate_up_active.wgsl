@@ -7,7 +7,6 @@
 // Grid: x, y = rows / ROWS, folded. ROWS is a multiple of TILE_ROWS.
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(6) var<storage, read_write> list: array<u32>;
@@ -21,8 +20,7 @@
 //@slot norm
 //@slot activation
 // The same again for the rows of U.
-@group(0) @binding(22) var<storage, read> up_weights: array<up_Unit>;
-//@again up: dtype tile bias (rows_at weights)
+//@again up: dtype tile bias (rows_at)
 var<workgroup> gates: array<f32, ROWS>;
 var<workgroup> kept: array<f32, ROWS>;
 var<workgroup> active_rows: array<u32, ROWS>;
@@ -38,6 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = segment * ROWS;
   if (first >= params.rows) { return; }
   let here = min(ROWS, params.rows - first);
+  x_begin(at.local);
   let norm = x_normed(norm_scale(at));
   tile_begin(at, 0u);
   up_tile_begin(at, 0u);

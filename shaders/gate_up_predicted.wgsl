@@ -7,7 +7,6 @@
 // Grid: x, y = rows / ROWS, folded. ROWS is a multiple of TILE_ROWS.
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(6) var<storage, read_write> list: array<u32>;
@@ -26,8 +25,7 @@ struct Predict {
 //@slot norm
 //@slot activation
 // The same again for the rows of U.
-@group(0) @binding(22) var<storage, read> up_weights: array<up_Unit>;
-//@again up: dtype tile (rows_at weights)
+//@again up: dtype tile (rows_at)
 const NOT_CHOSEN: u32 = 0xffffffffu;
 var<private> segment_first: u32;
 // By place in the segment.

@@ -4,7 +4,6 @@
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 //@slot team
 //@slot quads
@@ -24,6 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let count = rows_count();
   // A static grid covers more rows than a list may hold: what lies beyond leaves at once.
   if (first >= count) { return; }
+  x_begin(at.local);
   let norm = x_normed(norm_scale(at));
   let x_at = tile * params.x_stride;
   tile_begin(at, x_at);

@@ -5,7 +5,6 @@
 // Grid: x = parts.
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> weights: array<Unit>;
 @group(0) @binding(6) var<storage, read_write> counts: array<u32>; // active rows of each run
 @group(0) @binding(7) var<storage, read> down_bias: array<vec4<f32>>;
 //@slot team
@@ -17,10 +16,8 @@
 //@slot sum
 //@slot activation
 // The same again for the rows of U and of D.
-@group(0) @binding(22) var<storage, read> up_weights: array<up_Unit>;
-//@again up: dtype sum (weights)
-@group(0) @binding(23) var<storage, read> down_weights: array<down_Unit>;
-//@again down: dtype (weights)
+//@again up: dtype sum
+//@again down: dtype
 // Not "above": a NaN stays active, and shows.
 fn keeps(gate: f32) -> bool { return !(abs(gate) <= params.threshold); }
 var<private> y0: Quads;

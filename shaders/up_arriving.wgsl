@@ -17,7 +17,9 @@
 //@slot rows
 //@slot norm
 // The same again for rows of the pool.
-//@again pool: dtype (weights)
+//@again pool: dtype (stored)
+fn stored(at: u32) -> Unit { return weights[at]; }
+fn pool_stored(at: u32) -> pool_Unit { return pool_weights[at]; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, at: Lane) {

@@ -1,5 +1,4 @@
 // The rows of 3 fields out of bundled rows, where a row's fields stand side by side; copied by one workgroup.
-@group(0) @binding(3) var<storage, read> pool0: array<Vector>;
 @group(0) @binding(4) var<storage, read_write> slab0: array<Vector>;
 @group(0) @binding(6) var<storage, read_write> slab1: array<Vector>;
 @group(0) @binding(8) var<storage, read_write> slab2: array<Vector>;
@@ -7,13 +6,13 @@
 fn copy_from_pool(to: u32, source: u32, local: u32) {
   let row = source * bundle.w;
   for (var v = local; v < params.vectors.x; v += WORKGROUP) {
-    slab0[to * params.vectors.x + v] = pool0[row + bundle.x + v];
+    slab0[to * params.vectors.x + v] = pool0_at(row + bundle.x + v);
   }
   for (var v = local; v < params.vectors.y; v += WORKGROUP) {
-    slab1[to * params.vectors.y + v] = pool0[row + bundle.y + v];
+    slab1[to * params.vectors.y + v] = pool0_at(row + bundle.y + v);
   }
   for (var v = local; v < params.vectors.z; v += WORKGROUP) {
-    slab2[to * params.vectors.z + v] = pool0[row + bundle.z + v];
+    slab2[to * params.vectors.z + v] = pool0_at(row + bundle.z + v);
   }
 }
 fn copy_from_slab(to: u32, source: u32, local: u32) {

@@ -9,7 +9,7 @@ fn widen_high(word: u32, scale: f32) -> vec4<f32> {
   return scale * vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(12u, 8u, 4u, 0u)) >> vec4<u32>(28u));
 }
 fn unit_quads(w: Unit, part: u32, v: u32) -> Quads {
-  let scales = unpack2x16float(weights[part + params.value_vectors + v / 8u][(v / 2u) % 4u]);
+  let scales = unpack2x16float(stored(part + params.value_vectors + v / 8u)[(v / 2u) % 4u]);
   let s = select(scales.x, scales.y, (v & 1u) == 1u);
   return Quads(
     widen_low(w.x, s), widen_high(w.x, s), widen_low(w.y, s), widen_high(w.y, s),

@@ -3,7 +3,7 @@
 alias Unit = u32;
 fn unit_at(part: u32, w: u32) -> u32 { return part * 4u + w; }
 fn unit_quads(word: Unit, part: u32, w: u32) -> Quads {
-  let scales = unpack2x16float(weights[(part + params.value_vectors) * 4u + w / 8u]);
+  let scales = unpack2x16float(stored((part + params.value_vectors) * 4u + w / 8u));
   let s = select(scales.x, scales.y, (w & 4u) == 4u);
   return Quads(
     s * vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(28u, 24u, 20u, 16u)) >> vec4<u32>(28u)),

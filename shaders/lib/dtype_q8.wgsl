@@ -8,4 +8,4 @@ fn widen(word: u32) -> vec4<f32> {
 fn unit_quads(w: Unit, part: u32, v: u32) -> Quads {
   return Quads(widen(w.x), widen(w.y), widen(w.z), widen(w.w));
 }
-fn part_scale(part: u32) -> f32 { return bitcast<f32>(weights[part + params.value_vectors].x); }
+fn part_scale(part: u32) -> f32 { return bitcast<f32>(stored(part + params.value_vectors).x); }

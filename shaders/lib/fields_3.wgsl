@@ -1,19 +1,16 @@
 // The rows of 3 fields, copied by one workgroup: consecutive lanes take consecutive vectors.
-@group(0) @binding(3) var<storage, read> pool0: array<Vector>;
 @group(0) @binding(4) var<storage, read_write> slab0: array<Vector>;
-@group(0) @binding(5) var<storage, read> pool1: array<Vector>;
 @group(0) @binding(6) var<storage, read_write> slab1: array<Vector>;
-@group(0) @binding(7) var<storage, read> pool2: array<Vector>;
 @group(0) @binding(8) var<storage, read_write> slab2: array<Vector>;
 fn copy_from_pool(to: u32, source: u32, local: u32) {
   for (var v = local; v < params.vectors.x; v += WORKGROUP) {
-    slab0[to * params.vectors.x + v] = pool0[source * params.vectors.x + v];
+    slab0[to * params.vectors.x + v] = pool0_at(source * params.vectors.x + v);
   }
   for (var v = local; v < params.vectors.y; v += WORKGROUP) {
-    slab1[to * params.vectors.y + v] = pool1[source * params.vectors.y + v];
+    slab1[to * params.vectors.y + v] = pool1_at(source * params.vectors.y + v);
   }
   for (var v = local; v < params.vectors.z; v += WORKGROUP) {
-    slab2[to * params.vectors.z + v] = pool2[source * params.vectors.z + v];
+    slab2[to * params.vectors.z + v] = pool2_at(source * params.vectors.z + v);
   }
 }
 fn copy_from_slab(to: u32, source: u32, local: u32) {

@@ -8,7 +8,6 @@ struct Shape {
   slab_part: u32,   // before the part, in a slab row
   slab_values: u32, // of the part in a slab row
 }
-@group(0) @binding(3) var<storage, read> pool0: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> slab0: array<vec4<u32>>;
 @group(0) @binding(5) var<uniform> shape: Shape;
 //@slot from

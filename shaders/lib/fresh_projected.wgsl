@@ -5,8 +5,6 @@
 @group(0) @binding(3) var<storage, read_write> keys: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> values: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> turns: array<vec2<f32>>; // [position, half a head] of (cos, sin)
-@group(0) @binding(7) var<storage, read> weights: array<qkv_Unit>; // [q heads | k heads | v heads]
-@group(0) @binding(8) var<storage, read> out_weights: array<out_Unit>;
 struct Projections {
   qkv_stride: u32,  // of stored rows, in vectors of 16 bytes
   out_stride: u32,
@@ -15,9 +13,10 @@ struct Projections {
 @group(0) @binding(12) var<uniform> projections: Projections;
 //@slot team
 //@slot stream
+// Rows of [q heads | k heads | v heads], and of the last projection.
 //@again qkv: stored_quads x dtype resident sum bias (RESIDENT)
 var<workgroup> out_x: array<vec4<f32>, HEADS * HEAD_QUADS>;
-//@again out: stored_quads x dtype resident sum (x weights RESIDENT)
+//@again out: stored_quads x dtype resident sum (x RESIDENT)
 // The group's q heads, its k and its v.
 var<workgroup> projected: array<f32, (HEADS + 2u) * 4u * HEAD_QUADS>;
 fn projected_at(head: u32, d: u32) -> f32 {

@@ -3,8 +3,8 @@
 const QUADS: u32 = 8u;
 fn pool_quad(part: u32, q: u32) -> vec4<f32> {
   let group = q / 8u;
-  let word = pool0[part + group][(q / 2u) % 4u] >> ((q & 1u) * 16u);
+  let word = pool0_at(part + group)[(q / 2u) % 4u] >> ((q & 1u) * 16u);
   let values = bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(28u, 24u, 20u, 16u)) >> vec4<u32>(28u);
-  let scales = unpack2x16float(pool0[part + shape.pool_values + group / 8u][(group / 2u) % 4u]);
+  let scales = unpack2x16float(pool0_at(part + shape.pool_values + group / 8u)[(group / 2u) % 4u]);
   return select(scales.x, scales.y, (group & 1u) == 1u) * vec4<f32>(values);
 }

@@ -1,6 +1,7 @@
 // One batch element; a lane owns the columns of two stored vectors side by side, which halves the rounds of the loop.
 const BATCH_TILE: u32 = 1u;
 const VECTORS: u32 = 2u;
+const VECTOR_STEP: u32 = 1u;
 struct Sums {
   first: Quads,
   second: Quads,

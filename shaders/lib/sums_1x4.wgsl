@@ -2,6 +2,7 @@
 // lie far apart, where what counts is how much of a row is under way at a time.
 const BATCH_TILE: u32 = 1u;
 const VECTORS: u32 = 4u;
+const VECTOR_STEP: u32 = 1u;
 struct Sums {
   s0: Quads,
   s1: Quads,

@@ -1,6 +1,7 @@
 // Eight batch elements share one read of a row; a lane owns the columns of one stored vector.
 const BATCH_TILE: u32 = 8u;
 const VECTORS: u32 = 1u;
+const VECTOR_STEP: u32 = 1u;
 struct Sums {
   s0: Quads,
   s1: Quads,

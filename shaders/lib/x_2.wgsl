@@ -1,5 +1,5 @@
 // What is left of the norm for the finished sums: all of it.
 fn x_normed(norm: f32) -> f32 { return norm; }
 fn x_quads(at: u32) -> Quads {
-  return Quads(x[at], x[at + 1u]);
+  return Quads(x_vector(at), x_vector(at + 1u));
 }

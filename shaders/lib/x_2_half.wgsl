@@ -6,5 +6,5 @@ fn x_normed(norm: f32) -> f32 {
   return 1.0;
 }
 fn x_quads(at: u32) -> Quads {
-  return Quads(vec4<f16>(x_scale * x[at]), vec4<f16>(x_scale * x[at + 1u]));
+  return Quads(vec4<f16>(x_scale * x_vector(at)), vec4<f16>(x_scale * x_vector(at + 1u)));
 }

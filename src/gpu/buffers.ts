@@ -1,5 +1,6 @@
 import { DeviceLimitError } from '../errors.js';
 import { checkLost } from './lost.js';
+import { createTexels, texelBytes } from './texels.js';
 
 /** Every storage row is padded to this many bytes: one `vec4<u32>`, the unit of the row copy. */
 export const ROW_ALIGN = 16;
@@ -21,8 +22,8 @@ const UPLOAD_CHUNK = 16 << 20;
 
 interface Ledger {
   bytes: number;
-  sizes: WeakMap<GPUBuffer, number>;
-  /** Called before the next buffer is made, in the order they came. */
+  sizes: WeakMap<GPUBuffer | GPUTexture, number>;
+  /** Called before the next buffer or texture is made, in the order they came. */
   readonly waiting: Set<() => void>;
 }
 const ledgers = new WeakMap<GPUDevice, Ledger>();
@@ -36,12 +37,12 @@ function ledgerOf(device: GPUDevice): Ledger {
   return ledger;
 }
 
-/** Bytes of GPU buffers that this package holds on `device`. */
+/** Bytes of GPU buffers and textures that this package holds on `device`. */
 export function gpuBytes(device: GPUDevice): number {
   return ledgerOf(device).bytes;
 }
 
-/** Has `act` called once, right before the next buffer is made on `device`. @returns what takes it back. */
+/** Has `act` called once, right before the next buffer or texture is made on `device`. @returns what takes it back. */
 export function beforeNextBuffer(device: GPUDevice, act: () => void): () => void {
   const { waiting } = ledgerOf(device);
   waiting.add(act);
@@ -81,13 +82,19 @@ export function createBuffer(device: GPUDevice, label: string, size: number, usa
       },
     );
   }
+  return counted(device, bytes, () =>
+    device.createBuffer({ label: `pairslab ${label}`, size: bytes, usage }),
+  );
+}
+
+function counted<M extends GPUBuffer | GPUTexture>(device: GPUDevice, bytes: number, make: () => M): M {
   const ledger = ledgerOf(device);
   for (const act of ledger.waiting) act();
   ledger.waiting.clear();
-  const buffer = device.createBuffer({ label: `pairslab ${label}`, size: bytes, usage });
+  const memory = make();
   ledger.bytes += bytes;
-  ledger.sizes.set(buffer, bytes);
-  return buffer;
+  ledger.sizes.set(memory, bytes);
+  return memory;
 }
 
 /** A storage buffer that can be copied from and to. Zeroed, as WebGPU promises. */
@@ -109,8 +116,8 @@ export function f32Bits(value: number): number {
   return bits.getUint32(0);
 }
 
-/** Destroys a buffer made by `createBuffer` and takes it off the count. Safe to call twice. */
-export function destroyBuffer(device: GPUDevice, buffer: GPUBuffer): void {
+/** Destroys what was made and counted, and takes it off the count. Safe to call twice. */
+export function destroyBuffer(device: GPUDevice, buffer: GPUBuffer | GPUTexture): void {
   const ledger = ledgerOf(device);
   const bytes = ledger.sizes.get(buffer);
   if (bytes === undefined) return;
@@ -132,10 +139,10 @@ export function upload(
   }
 }
 
-/** Buffers that live and die together. */
+/** Buffers and textures that live and die together. */
 export class BufferGroup {
   readonly device: GPUDevice;
-  private readonly buffers: GPUBuffer[] = [];
+  private readonly buffers: (GPUBuffer | GPUTexture)[] = [];
   constructor(device: GPUDevice) {
     this.device = device;
   }
@@ -147,6 +154,13 @@ export class BufferGroup {
   }
   create(label: string, size: number, usage: number): GPUBuffer {
     return this.keep(createBuffer(this.device, label, size, usage));
+  }
+  /** A texture of `bytes` of stored vectors; see texels.ts. Zeroed. */
+  texels(label: string, bytes: number): GPUTexture {
+    const { device } = this;
+    return this.keep(
+      counted(device, texelBytes(bytes), () => createTexels(device, `pairslab ${label}`, bytes)),
+    );
   }
   /** GPU bytes held by the group. */
   get bytes(): number {
@@ -161,8 +175,8 @@ export class BufferGroup {
   destroy(keep = 0): void {
     for (const buffer of this.buffers.splice(keep)) destroyBuffer(this.device, buffer);
   }
-  private keep(buffer: GPUBuffer): GPUBuffer {
-    this.buffers.push(buffer);
-    return buffer;
+  private keep<M extends GPUBuffer | GPUTexture>(memory: M): M {
+    this.buffers.push(memory);
+    return memory;
   }
 }

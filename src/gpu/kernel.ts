@@ -21,7 +21,7 @@ export interface Variant {
   constants?: Readonly<Record<string, number>>;
 }
 
-type BindingKind = 'uniform' | 'read-only-storage' | 'storage';
+type BindingKind = 'uniform' | 'read-only-storage' | 'storage' | 'texels';
 interface Binding {
   name: string;
   index: number;
@@ -55,7 +55,9 @@ export class Kernel {
       entries: this.bindings.map(({ index, kind }) => ({
         binding: index,
         visibility: 4 /* GPUShaderStage.COMPUTE */,
-        buffer: { type: kind },
+        ...(kind === 'texels'
+          ? { storageTexture: { access: 'read-only', format: 'rgba32uint' } }
+          : { buffer: { type: kind } }),
       })),
     });
     this.pipeline = device.createComputePipeline({
@@ -65,15 +67,19 @@ export class Kernel {
     });
   }
 
-  /** Buffers by the name of the WGSL variable; ones that this variant does not declare are left out. */
-  bind(buffers: Readonly<Record<string, GPUBuffer | GPUBufferBinding | undefined>>): GPUBindGroup {
-    const bound = new Map<string, GPUBufferBinding>();
+  /** Buffers and textures by the name of the WGSL variable; ones that this variant does not declare are left out. */
+  bind(buffers: Readonly<Record<string, Bindable | undefined>>): GPUBindGroup {
+    const bound = new Map<string, GPUBufferBinding | GPUTexture>();
     const group = this.device.createBindGroup({
       label: this.label,
       layout: this.layout,
       entries: this.bindings.map(({ name, index, kind }) => {
         const given = buffers[name];
         if (!given) throw new OptionError(`kernel ${this.label} needs a buffer named "${name}"`, { name });
+        if ('createView' in given) {
+          bound.set(name, given);
+          return { binding: index, resource: given.createView() };
+        }
         const resource = 'buffer' in given ? given : { buffer: given };
         if (kind !== 'uniform') bound.set(name, resource);
         return { binding: index, resource };
@@ -84,10 +90,12 @@ export class Kernel {
   }
 }
 
-/** What a bind group was made of: its kernel, and its storage buffers by the names of the WGSL's variables. */
+export type Bindable = GPUBuffer | GPUBufferBinding | GPUTexture;
+
+/** What a bind group was made of: its kernel, and its storage buffers and textures by the names of the WGSL's variables. */
 export interface Bound {
   readonly kernel: Kernel;
-  readonly buffers: ReadonlyMap<string, GPUBufferBinding>;
+  readonly buffers: ReadonlyMap<string, GPUBufferBinding | GPUTexture>;
 }
 
 const bindings = new WeakMap<GPUBindGroup, Bound>();
@@ -128,11 +136,13 @@ export function kernel(device: GPUDevice, table: KernelTable, variant: Variant =
 /** The WGSL of one variant: `enable` and `diagnostic` lines first, then the constants, then the file with its slots filled. */
 export function compose(table: KernelTable, variant: Variant): string {
   checkVariant(table, variant);
+  let times = 0;
   const body = fill(table, table.code, variant).replace(
     /^\/\/@again (\w+): ([\w ]+?)(?: \(([\w ]+)\))?$/gm,
     (_, prefix: string, slots: string, more = '') => {
       const text = slots.split(' ').map((slot) => choiceOf(table, slot, variant));
-      return again(text.join(''), prefix, more.split(' ').filter(Boolean));
+      times++;
+      return again(text.join(''), prefix, more.split(' ').filter(Boolean), AGAIN_BINDINGS * times);
     },
   );
   const directives = new Set<string>();
@@ -166,21 +176,21 @@ function choiceOf(table: KernelTable, slot: string, variant: Variant): string {
   return fill(table, choices[choice], variant);
 }
 
-/** Bindings of a slot's second instance are numbered from here; WGSL has no generics, so a second buffer needs one. */
+/** Bindings of a slot's second instance are numbered from here, of its third from twice that: WGSL has no generics. */
 const AGAIN_BINDINGS = 20;
 
 /**
  * `//@again PREFIX: SLOTS (NAMES)`: the slots' text once more, for another buffer: what it declares at module scope, and
  * the NAMES that it uses, get the prefix, and its bindings other numbers.
  */
-function again(text: string, prefix: string, more: readonly string[]): string {
+function again(text: string, prefix: string, more: readonly string[], bindings: number): string {
   const declared = [
     ...text.matchAll(/^(?:@group\S* @binding\S* )?(?:fn|const|alias|struct|var(?:<[^>]*>)?) (\w+)/gm),
   ];
   const names = new Set([...declared.map(([, name]) => name), ...more]);
   return (
     text
-      .replace(/@binding\((\d+)\)/g, (_, index) => `@binding(${Number(index) + AGAIN_BINDINGS})`)
+      .replace(/@binding\((\d+)\)/g, (_, index) => `@binding(${Number(index) + bindings})`)
       // Not members: `w.x` has nothing to do with a buffer x.
       .replace(/\.?\b[A-Za-z_]\w*\b/g, (word) => (names.has(word) ? `${prefix}_${word}` : word))
   );
@@ -199,6 +209,9 @@ function checkVariant(table: KernelTable, { slots = {}, constants = {} }: Varian
   }
 }
 
+/** The one kind of texture that kernels read: lib/stored_texels.wgsl. */
+const TEXELS = /@group\(0\)\s*@binding\((\d+)\)\s*var (\w+): texture_storage_2d<rgba32uint, read>/g;
+
 function readBindings(code: string): Binding[] {
   const found: Binding[] = [];
   const pattern = /@group\(0\)\s*@binding\((\d+)\)\s*var<\s*(uniform|storage)\s*(?:,\s*(\w+)\s*)?>\s*(\w+)/g;
@@ -206,6 +219,8 @@ function readBindings(code: string): Binding[] {
     const kind = space === 'uniform' ? 'uniform' : access === 'read_write' ? 'storage' : 'read-only-storage';
     found.push({ name, index: Number(index), kind });
   }
+  for (const [, index, name] of code.matchAll(TEXELS))
+    found.push({ name, index: Number(index), kind: 'texels' });
   return found;
 }
 

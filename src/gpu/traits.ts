@@ -8,6 +8,10 @@ export interface Traits {
   /** f32 below 2^-126 stay what they are; most adapters flush them to zero, as WGSL allows. */
   readonly subnormals: boolean;
   readonly timestamps: boolean;
+  /** A software adapter whose subgroups have eight lanes, no more and no fewer. */
+  readonly octets: boolean;
+  /** Storage textures are read faster than storage buffers. */
+  readonly fastTexels: boolean;
 }
 
 const known = new WeakMap<GPUDevice, Traits>();
@@ -19,12 +23,17 @@ export function traitsOf(device: GPUDevice): Traits {
     // Firefox has no adapterInfo on devices yet; an unknown adapter is taken for a GPU.
     const info: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
     const name = `${info.vendor} ${info.architecture} ${info.description}`;
+    const lavapipe = /llvmpipe|lavapipe/i.test(name);
+    const software = info.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|software/i.test(name);
+    const subgroup = device.features.has('subgroups') ? (info.subgroupMinSize ?? 4) : 0;
     traits = {
-      software: info.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|software/i.test(name),
-      subgroup: device.features.has('subgroups') ? (info.subgroupMinSize ?? 4) : 0,
+      software,
+      subgroup,
       f16: device.features.has('shader-f16'),
       // Tested on each adapter that has it (test/kernels/shifted.test.ts); SwiftShader flushes.
-      subnormals: /llvmpipe|lavapipe/i.test(name),
+      subnormals: lavapipe,
+      octets: software && subgroup === 8 && info.subgroupMaxSize === 8,
+      fastTexels: lavapipe,
       timestamps: device.features.has('timestamp-query'),
     };
     known.set(device, traits);

@@ -1,4 +1,5 @@
 import type { StoredDtype } from './stored-dtype.js';
+import type { RowStorage } from './texels.js';
 
 /** What a variant was timed for. */
 export interface TunedFor {
@@ -8,6 +9,8 @@ export interface TunedFor {
   readonly batched: boolean;
   /** Values of a row. */
   readonly cols: number;
+  /** What rows are read from. Default buffer. */
+  readonly storage?: RowStorage;
 }
 
 /** One result of tuning: the fastest of a kernel's variants. */
@@ -117,6 +120,7 @@ export function tuned<V extends object>(
   for (const entry of tunings.get(device)?.entries ?? []) {
     if (entry.kernel !== wanted.kernel || entry.dtype !== wanted.dtype || entry.batched !== wanted.batched)
       continue;
+    if ((entry.storage ?? 'buffer') !== (wanted.storage ?? 'buffer')) continue;
     if (!best || far(entry) < far(best)) best = entry;
   }
   const found = best?.variant as Readonly<Record<string, unknown>> | undefined;

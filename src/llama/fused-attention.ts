@@ -2,7 +2,7 @@ import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { kernel } from '../gpu/kernel.js';
 import { traitsOf } from '../gpu/traits.js';
 import { WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
-import type { StoredRows } from '../mlp/row-op.js';
+import { biasSlot, type StoredRows } from '../mlp/row-op.js';
 import { type Stream, type StreamNorm, StreamOp } from '../mlp/stream.js';
 import { attentionChoice, type AttentionVariant, type HeadShape } from './attention-variants.js';
 import { attention } from './kernels.js';
@@ -51,13 +51,14 @@ export class FusedAttention {
     const traits = traitsOf(memory.device);
     const shared = heads / kvHeads;
     const [cols] = qkv.parts;
-    const x = wholeRows(traits, qkv.dtype, cols);
-    const out = wholeRows(traits, output.dtype, shared * headDim);
+    const x = wholeRows(traits, qkv.dtype, cols, qkv.storage);
+    const out = wholeRows(traits, output.dtype, shared * headDim, output.storage);
     const serves =
       shared <= MOST_SHARED &&
       headDim % 4 === 0 &&
       cols % WHOLE_VALUES === 0 &&
       qkv.dtype === output.dtype &&
+      qkv.storage === output.storage &&
       qkv.shards.length === 1 &&
       output.shards.length === 1 &&
       memory.device.limits.maxStorageBuffersPerShaderStage >= BUFFERS;
@@ -91,11 +92,12 @@ export class FusedAttention {
         dtype,
         stored_quads: quads,
         x: reads,
-        bias: qkvBias ? 'row' : 'none',
+        bias: biasSlot(qkvBias),
       },
       constants: {
         ...choice.constants,
         SUBGROUP: traits.subgroup,
+        OCTETS: traits.octets ? 1 : 0,
         X_QUADS: stride / 4,
         qkv_RESIDENT: x.units,
         out_RESIDENT: out.units,
@@ -109,9 +111,9 @@ export class FusedAttention {
         params: memory.uniform('attention params', [heads, kvHeads, headDim, 0, 0, scale]),
         projections: memory.uniform('projections', [qkv.rowBytes / 16, output.rowBytes / 16, group]),
         step,
-        weights: qkv.shards[0].buffer,
-        qkv_bias: qkvBias?.shards[0].buffer,
-        out_weights: output.shards[0].buffer,
+        qkv_weights: qkv.shards[0].memory,
+        qkv_bias: qkvBias?.shards[0].memory,
+        out_weights: output.shards[0].memory,
         turns,
         keys,
         values,

@@ -1,5 +1,12 @@
 import { type BufferGroup, f32Bits, roundUp, Usage } from '../gpu/buffers.js';
-import { encodeDispatch, type Kernel, kernel, type KernelTable, type Variant } from '../gpu/kernel.js';
+import {
+  type Bindable,
+  encodeDispatch,
+  type Kernel,
+  kernel,
+  type KernelTable,
+  type Variant,
+} from '../gpu/kernel.js';
 import { activationStride, partVectors, valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
 import { traitsOf } from '../gpu/traits.js';
@@ -373,14 +380,14 @@ export class LlamaGraph {
     const field = this.weights.embedding.field('weight');
     const [cols] = field.parts;
     const values = valueVectors(cols, field.dtype);
-    const stored = unitsOf(field.dtype, 'vector', cols).slots;
+    const stored = unitsOf(field.dtype, 'vector', cols, 'f32', field.storage).slots;
     const part = partVectors(cols, field.dtype);
     return field.shards.map((shard) => {
       const params = [shard.rows, shard.base, part, values, this.xStride / 4, 0, 0, 0, 0, part, 0, 0, values];
       const buffers = {
         params: this.memory.uniform('embed params', params),
         step: this.step,
-        weights: shard.buffer,
+        weights: shard.memory,
         tokens: this.tokens,
         x: this.x,
         ...(next ? { scaled: next.scaled, next_norm: next.weight } : {}),
@@ -399,7 +406,7 @@ export class LlamaGraph {
 
   private small(
     table: KernelTable,
-    buffers: Record<string, GPUBuffer>,
+    buffers: Record<string, Bindable>,
     grid: SmallOp['grid'],
     variant: Variant = {},
   ): SmallOp {

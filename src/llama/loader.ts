@@ -213,7 +213,7 @@ export class Loader {
   ): Promise<DevicePool> {
     const { device } = this.memory;
     const given = await source();
-    const options = { dtype, label, source };
+    const options = { dtype, label, source, storage: this.options.storage ?? 'auto' };
     const make = () =>
       given instanceof HostPool
         ? DevicePool.fromHost(device, given, options)

@@ -1,3 +1,4 @@
+import type { StorageChoice } from '../gpu/texels.js';
 import { DeviceLimitError, OptionError } from '../errors.js';
 import { roundUp } from '../gpu/buffers.js';
 import { checkStoredDtype, isQuantized, rowBytes, type StoredDtype } from '../gpu/layout.js';
@@ -68,6 +69,8 @@ export interface LoadOptions {
    * down; the embedding, the head and attention are f16 then.
    */
   dtype?: StoredDtype;
+  /** What kernels read the matrices from; see `PoolOptions`. Default auto. */
+  storage?: StorageChoice;
   /** Positions to make room for. Default: the model's own maximum, at most 4096. */
   context?: number;
   /**

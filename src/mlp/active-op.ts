@@ -3,7 +3,7 @@ import { encodeDispatch, foldGrid, type Kernel, kernel } from '../gpu/kernel.js'
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { gateUpActive } from './threshold-kernels.js';
-import { type FusedNorm, rowParams, type StoredRows } from './row-op.js';
+import { biasSlot, type FusedNorm, rowParams, type StoredRows } from './row-op.js';
 import { type RowVariant, rowConstants, rowVariant, unitsOf } from './variants.js';
 
 export interface ActiveOpOptions {
@@ -32,7 +32,12 @@ export interface ActiveOpOptions {
 
 /** Whether `gate_up_active` can serve: its two matrices are each in one buffer, stored alike. */
 export function canFuse(gate: StoredRows, up: StoredRows): boolean {
-  return gate.shards.length === 1 && up.shards.length === 1 && gate.dtype === up.dtype;
+  return (
+    gate.shards.length === 1 &&
+    up.shards.length === 1 &&
+    gate.dtype === up.dtype &&
+    gate.storage === up.storage
+  );
 }
 
 /** `gate_up_active`: gate of all rows, up of the active ones, and their list, in one dispatch, for one token. */
@@ -51,9 +56,11 @@ export class ActiveOp {
     const { gate, up, gateBias, upBias, activation, norm } = options;
     const { device } = memory;
     const [shard] = gate.shards;
-    const variant = options.variant ?? rowVariant(device, 'gate_up_active', gate.dtype, false, gate.parts[0]);
+    const variant =
+      options.variant ??
+      rowVariant(device, 'gate_up_active', gate.dtype, false, gate.parts[0], 'f32', gate.storage);
     const { team, tile, width, ROWS } = variant;
-    const stored = unitsOf(gate.dtype, width, gate.parts[0], options.compute);
+    const stored = unitsOf(gate.dtype, width, gate.parts[0], options.compute, gate.storage);
     this.segment = ROWS;
     this.segments = Math.ceil(shard.rows / ROWS);
     this.list = memory.storage('active rows', (this.segments + shard.rows) * 4);
@@ -62,7 +69,7 @@ export class ActiveOp {
         team,
         tile,
         ...stored.slots,
-        bias: gateBias ? 'row' : 'none',
+        bias: biasSlot(gateBias),
         activation: activation.slot,
         norm: norm ? 'rms' : 'none',
       },
@@ -76,10 +83,10 @@ export class ActiveOp {
         'gate_up_active params',
         rowParams({ ...options, rows: gate, outStride: 0 }, shard, stored.units),
       ),
-      weights: shard.buffer,
-      up_weights: up.shards[0].buffer,
-      bias: gateBias?.shards[0].buffer,
-      up_bias: upBias?.shards[0].buffer,
+      weights: shard.memory,
+      up_weights: up.shards[0].memory,
+      bias: gateBias?.shards[0].memory,
+      up_bias: upBias?.shards[0].memory,
       x: options.x,
       residual: norm?.residual,
       out: options.out,

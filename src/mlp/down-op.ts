@@ -58,11 +58,12 @@ export class DownOp {
     const { device } = memory;
     const { tables, rows, batched, maxBatch, columns, put, segment } = options;
     this.options = options;
-    this.variant = options.variant ?? downVariant(device, rows.dtype, batched, columns);
+    this.variant = options.variant ?? downVariant(device, rows.dtype, batched, columns, rows.storage);
     const { sums, width, WORKGROUP, workgroups } = this.variant;
-    const stored = unitsOf(rows.dtype, width, columns);
+    const stored = unitsOf(rows.dtype, width, columns, 'f32', rows.storage);
     this.quads = Math.ceil(columns / 4);
-    this.columnGroups = Math.ceil(stored.units / (WORKGROUP * sumsVectors(sums)));
+    const vectors = sumsVectors(this.variant, stored);
+    this.columnGroups = Math.ceil(stored.units / (WORKGROUP * vectors));
     const mostRows = Math.max(...rows.shards.map((shard) => shard.rows));
     const tiles = Math.ceil(maxBatch / sumsBatch(sums));
     this.splits = Math.max(
@@ -82,7 +83,11 @@ export class DownOp {
         rows: options.mode,
         finish: all === 1 ? put : 'partials',
       },
-      constants: { WORKGROUP, ...(segment ? { SEGMENT: segment } : {}) },
+      constants: {
+        WORKGROUP,
+        ...(sums === 'row' ? { LANE_VECTORS: vectors } : {}),
+        ...(segment ? { SEGMENT: segment } : {}),
+      },
     });
     this.params = rows.shards.map((shard, s) =>
       memory.uniform('down params', [
@@ -130,9 +135,9 @@ export class DownOp {
       this.kernel.bind({
         params: this.params[s],
         step,
-        weights: shard.buffer,
+        weights: shard.memory,
         a: x,
-        pool_weights: pool?.shards[s].buffer,
+        pool_weights: pool?.shards[s].memory,
         [pool ? 'arrivals' : 'row_list']: list,
         ...ends,
       }),

@@ -1,6 +1,7 @@
 import type { BufferGroup } from '../gpu/buffers.js';
 import { kernel } from '../gpu/kernel.js';
 import type { StoredDtype } from '../gpu/layout.js';
+import type { RowStorage } from '../gpu/texels.js';
 import { type Traits, traitsOf } from '../gpu/traits.js';
 import type { ActivationChoice } from './activation.js';
 import { rowParams, type StoredRows } from './row-op.js';
@@ -47,12 +48,17 @@ const LEAST_LANES = 8;
  * How the lanes of a subgroup keep an x of `cols` values in their registers, so many units each, for rows of a dtype;
  * undefined where they cannot, or where it is not worth it: GPUs want more workgroups, and dispatches cost them less.
  */
-export function wholeRows(traits: Traits, dtype: StoredDtype, cols: number): WholeRows | undefined {
+export function wholeRows(
+  traits: Traits,
+  dtype: StoredDtype,
+  cols: number,
+  storage: RowStorage = 'buffer',
+): WholeRows | undefined {
   const { software, subgroup } = traits;
   if (!software || subgroup < LEAST_LANES) return undefined;
-  const [{ width }] = rowVariants(traits, 'gate_up_active', dtype, false, cols);
+  const [{ width }] = rowVariants(traits, 'gate_up_active', dtype, false, cols, storage);
   const units = residentUnits(dtype, width, cols, subgroup);
-  return units > 0 ? { slots: unitsOf(dtype, width, cols).slots, units } : undefined;
+  return units > 0 ? { slots: unitsOf(dtype, width, cols, 'f32', storage).slots, units } : undefined;
 }
 
 /**
@@ -70,16 +76,16 @@ export class FusedMlp {
     const { gate, up, down } = options;
     const [cols] = gate.parts;
     const alike = [gate, up, down].every(
-      ({ shards, dtype, rowBytes }) =>
-        shards.length === 1 && dtype === gate.dtype && rowBytes === gate.rowBytes,
+      ({ shards, dtype, rowBytes, storage }) =>
+        shards.length === 1 && dtype === gate.dtype && rowBytes === gate.rowBytes && storage === gate.storage,
     );
-    const rows = wholeRows(traitsOf(memory.device), gate.dtype, cols);
+    const rows = wholeRows(traitsOf(memory.device), gate.dtype, cols, gate.storage);
     return alike && rows && cols % WHOLE_VALUES === 0 ? new FusedMlp(memory, options, rows) : undefined;
   }
 
   private constructor(memory: BufferGroup, options: FusedMlpOptions, rows: WholeRows) {
     const { gate, up, down, downBias, activation, threshold, norm, stride, out } = options;
-    const { subgroup } = traitsOf(memory.device);
+    const { subgroup, octets } = traitsOf(memory.device);
     const [shard] = gate.shards;
     const parts = runsOf(shard.rows);
     const params = rowParams(
@@ -91,13 +97,19 @@ export class FusedMlp {
     this.op = new StreamOp(memory, {
       kernel: kernel(memory.device, mlpActive, {
         slots: { ...rows.slots, activation: activation.slot },
-        constants: { WORKGROUP: subgroup, SUBGROUP: subgroup, RESIDENT: rows.units, X_QUADS: stride / 4 },
+        constants: {
+          WORKGROUP: subgroup,
+          SUBGROUP: subgroup,
+          OCTETS: octets ? 1 : 0,
+          RESIDENT: rows.units,
+          X_QUADS: stride / 4,
+        },
       }),
       buffers: {
         params: memory.uniform('mlp_active params', params),
-        weights: shard.buffer,
-        up_weights: up.shards[0].buffer,
-        down_weights: down.shards[0].buffer,
+        weights: shard.memory,
+        up_weights: up.shards[0].memory,
+        down_weights: down.shards[0].memory,
         down_bias: downBias,
         counts: this.counts.buffer,
       },

@@ -6,12 +6,12 @@ import arrive4 from '../../shaders/lib/arrive_4.wgsl';
 import rowsArriving from '../../shaders/lib/rows_arriving.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import { down, gateUp, rowDefaults } from './kernels.js';
+import { down, gateUp, rowDefaults, rowWidened, widened } from './kernels.js';
 
 /** Rows of a slab that are multiplied while they are brought in: of the kernels that do both. */
 export const arriving = { arriving: rowsArriving + spansRun };
 
-const { team, quads, x, dtype, tile, params, activation } = gateUp.slots;
+const { team, quads, x, tile, params, activation } = gateUp.slots;
 
 /** `gate_up` and the copy of its rows into the slab at once, for one token. */
 export const gateUpArriving: KernelTable = {
@@ -22,7 +22,7 @@ export const gateUpArriving: KernelTable = {
     team,
     quads,
     x,
-    dtype,
+    dtype: rowWidened,
     tile: { '1x1': tile['1x1'], '2x1': tile['2x1'], '4x1': tile['4x1'] },
     rows: arriving,
     activation,
@@ -38,6 +38,7 @@ export const downArriving: KernelTable = {
   code: downArrivingCode,
   slots: {
     ...down.slots,
+    dtype: widened,
     sums: { '1x1': sums['1x1'], '1x2': sums['1x2'], '1x4': sums['1x4'] },
     arrive: { '1x1': arrive1, '1x2': arrive2, '1x4': arrive4 },
     rows: arriving,

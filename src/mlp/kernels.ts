@@ -9,6 +9,7 @@ import actRelu2 from '../../shaders/lib/act_relu2.wgsl';
 import actSilu from '../../shaders/lib/act_silu.wgsl';
 import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
+import biasRowTexels from '../../shaders/lib/bias_row_texels.wgsl';
 import downParams from '../../shaders/lib/down_params.wgsl';
 import dtypeBf16 from '../../shaders/lib/dtype_bf16.wgsl';
 import dtypeF16 from '../../shaders/lib/dtype_f16.wgsl';
@@ -40,12 +41,16 @@ import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
+import storedBuffer from '../../shaders/lib/stored_buffer.wgsl';
+import storedTexelWords from '../../shaders/lib/stored_texel_words.wgsl';
+import storedTexels from '../../shaders/lib/stored_texels.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1x1 from '../../shaders/lib/sums_1x1.wgsl';
 import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
 import sums1x4 from '../../shaders/lib/sums_1x4.wgsl';
 import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
 import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
+import sumsRow from '../../shaders/lib/sums_row.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
 import teamShared from '../../shaders/lib/team_shared.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
@@ -68,14 +73,18 @@ import x2Half from '../../shaders/lib/x_2_half.wgsl';
 import x2Shifted from '../../shaders/lib/x_2_shifted.wgsl';
 import x4 from '../../shaders/lib/x_4.wgsl';
 import x8 from '../../shaders/lib/x_8.wgsl';
+import xRead from '../../shaders/lib/x_read.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
 import sumPartialsCode from '../../shaders/sum_partials.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
+import type { RowUnit, StoredUnit, Sums, Team, Texels, Tile } from './variants.js';
 
 const params = { row: rowParams };
-/** How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. */
-export const dtype: Readonly<Record<StoredUnit, string>> = {
+/**
+ * How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. For kernels that say
+ * themselves where rows are stored.
+ */
+export const widened: Readonly<Record<StoredUnit, string>> = {
   f32: dtypeF32 + weight,
   f16: dtypeF16 + weight,
   f16_shifted: dtypeF16Shifted + weight,
@@ -85,6 +94,15 @@ export const dtype: Readonly<Record<StoredUnit, string>> = {
   q8_word: dtypeQ8Word + weight,
   q4_word: dtypeQ4Word + weight,
 };
+/** The same of rows in a buffer, and of rows in a texture. */
+const storedAs = (units: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(units).flatMap(([unit, code]) => [
+      [unit, code + storedBuffer],
+      [`${unit}_texels`, code + (unit.endsWith('_word') ? storedTexelWords : storedTexels)],
+    ]),
+  );
+export const dtype = storedAs(widened) as Readonly<Record<StoredUnit | Texels<StoredUnit>, string>>;
 /** What such a unit widens to, by how many quads. */
 export const quads = {
   '1': quads1,
@@ -94,9 +112,21 @@ export const quads = {
   '8': quads8,
 };
 /** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
-const rowDtype: Readonly<Record<RowUnit, string>> = { ...dtype, f16_half: dtypeF16Half + weight };
+const half = { f16_half: dtypeF16Half + weight };
+export const rowWidened: Readonly<Record<RowUnit, string>> = { ...widened, ...half };
+const rowDtype = { ...dtype, ...storedAs(half) } as Readonly<Record<RowUnit | Texels<RowUnit>, string>>;
 const rowQuads = { ...quads, '2_half': quads2Half };
-const x = { '1': x1, '2': x2, '2_shifted': x2Shifted, '4': x4, '8': x8, '2_half': x2Half };
+/** x of a unit; for kernels that say themselves where x is. */
+export const xOf = { '1': x1, '2': x2, '2_shifted': x2Shifted, '4': x4, '8': x8, '2_half': x2Half };
+/** The same, from a buffer or staged. */
+const x = {
+  '1': xRead + x1,
+  '2': xRead + x2,
+  '2_shifted': xRead + x2Shifted,
+  '4': xRead + x4,
+  '8': xRead + x8,
+  '2_half': xRead + x2Half,
+};
 /** Rows and batch elements that are worked on together. */
 const tile: Readonly<Record<Tile, string>> = {
   '1x1': tilePart + tileX + tile1x1 + tileLoop,
@@ -120,6 +150,7 @@ const sums: Readonly<Record<Sums, string>> = {
   '1x4': sums1x4,
   '4x1': sums4x1,
   '8x1': sums8x1,
+  row: sumsRow,
 };
 const rows = {
   dense: rowsDense + keepAll + spansRun,
@@ -132,7 +163,7 @@ const masked = {
   packed_masked: rowsPacked + keepMasked + spansRun,
   indexed_masked: rowsIndexed + keepMasked + spansRun,
 };
-const bias = { none: biasNone, row: biasRow };
+const bias = { none: biasNone, row: biasRow, row_texels: biasRowTexels };
 const activation = {
   identity: actIdentity,
   silu: actSilu,
@@ -162,8 +193,20 @@ export const shared = {
   activation,
 };
 
-/** SUBGROUP: lanes of a subgroup at least; WebGPU promises four. UNROLL: units a lane takes in a round of its loop. */
-export const rowDefaults = { WORKGROUP: 64, ROWS: 64, RESIDENT: 1, SUBGROUP: 4, UNROLL: 1 };
+/**
+ * SUBGROUP: lanes of a subgroup at least; WebGPU promises four. OCTETS 1: eight exactly, on a software adapter. UNROLL:
+ * units a lane takes in a round of its loop. STAGED 1: x, of X_QUADS, goes to the workgroup's memory first.
+ */
+export const rowDefaults = {
+  WORKGROUP: 64,
+  ROWS: 64,
+  RESIDENT: 1,
+  SUBGROUP: 4,
+  OCTETS: 0,
+  UNROLL: 1,
+  STAGED: 0,
+  X_QUADS: 1,
+};
 
 export const linear: KernelTable = {
   name: 'linear',
@@ -196,8 +239,8 @@ export const down: KernelTable = {
     rows,
     finish,
   },
-  // SEGMENT is gate_up_active's ROWS, where its lists are read.
-  constants: { WORKGROUP: 64, SEGMENT: 64 },
+  // SEGMENT is gate_up_active's ROWS, where its lists are read. LANE_VECTORS: of sums `row`.
+  constants: { WORKGROUP: 64, SEGMENT: 64, LANE_VECTORS: 1 },
 };
 
 export const sumPartials: KernelTable = {

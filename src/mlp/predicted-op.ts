@@ -89,12 +89,14 @@ export class PredictedOp {
     const { device } = memory;
     const [shard] = gate.shards;
     const [columns] = gate.parts;
-    const chosen = options.variant ?? rowVariant(device, 'gate_up_active', gate.dtype, false, columns);
+    const chosen =
+      options.variant ??
+      rowVariant(device, 'gate_up_active', gate.dtype, false, columns, 'f32', gate.storage);
     // Every lane has a row's score to find, on software adapters four of them.
     const least = traitsOf(device).software ? SOFTWARE_ROWS : chosen.WORKGROUP;
     const variant = { ...chosen, ROWS: Math.max(chosen.ROWS, least) };
     const { team, tile, width, ROWS } = variant;
-    const stored = unitsOf(gate.dtype, width, columns, options.compute);
+    const stored = unitsOf(gate.dtype, width, columns, options.compute, gate.storage);
     this.segment = ROWS;
     this.segments = Math.ceil(shard.rows / ROWS);
     this.list = memory.storage('active rows', (2 * this.segments + shard.rows) * 4);
@@ -123,8 +125,8 @@ export class PredictedOp {
         rowParams({ ...options, rows: gate, outStride: 0 }, shard, stored.units),
       ),
       predict: memory.uniform('predict params', [columns, f32Bits(of.kind === 'signs' ? of.scale : 0)]),
-      weights: shard.buffer,
-      up_weights: up.shards[0].buffer,
+      weights: shard.memory,
+      up_weights: up.shards[0].memory,
       codes: predictor.codes,
       latent,
       x: options.x,

@@ -10,7 +10,7 @@ import type { MaskedMode, RowsMode } from './kernels.js';
 import { forAllRows, type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
-export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards'>;
+export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards' | 'storage'>;
 
 /** An RMS norm left to the op that reads its result: x comes times the norm's weight, `residual` as it was before. */
 export interface FusedNorm {
@@ -93,19 +93,19 @@ export class RowOp {
     this.options = options;
     const cut =
       options.variant ??
-      rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute);
+      rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute, rows.storage);
     const most = Math.max(...rows.shards.map((shard) => shard.rows));
     this.variant = options.mode === 'dense' && !options.variant ? forAllRows(cut, most) : cut;
     const { team, width } = this.variant;
     // Rows that arrive are multiplied by tiles that read x as they go.
     const tile = options.pool && this.variant.tile === '8x1' ? '2x1' : this.variant.tile;
-    const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute);
+    const stored = unitsOf(rows.dtype, width, rows.parts[0], options.compute, rows.storage);
     const slots = {
       team,
       tile,
       ...stored.slots,
       rows: options.mode,
-      bias: bias ? 'row' : 'none',
+      bias: biasSlot(bias),
       activation: activation?.slot ?? 'identity',
       norm: norm ? 'rms' : 'none',
       put: options.put ?? 'store',
@@ -139,12 +139,12 @@ export class RowOp {
       this.kernel.bind({
         params: this.params[s],
         step: run.step,
-        weights: shard.buffer,
-        bias: bias?.shards[s].buffer,
+        weights: shard.memory,
+        bias: bias?.shards[s].memory,
         x: run.x,
         out: run.out,
         gate: run.gate,
-        pool_weights: pool?.shards[s].buffer,
+        pool_weights: pool?.shards[s].memory,
         ...(pool ? { arrivals: run.list, row_list: run.rowList } : { row_list: run.list }),
         row_masks: run.masks,
         residual: norm?.residual,
@@ -153,6 +153,12 @@ export class RowOp {
       }),
     );
   }
+}
+
+/** The choice of slot `bias` for the biases of rows. */
+export function biasSlot(bias: StoredRows | undefined): 'none' | 'row' | 'row_texels' {
+  if (!bias) return 'none';
+  return bias.storage === 'texture' ? 'row_texels' : 'row';
 }
 
 /** lib/row_params.wgsl */
@@ -218,5 +224,8 @@ export function slabRows(
 ): StoredRows | undefined {
   const field = slab.fields.get(name);
   const buffer = slab.buffers.get(name);
-  return field && buffer && { ...field, shards: [{ buffer, base: 0, rows: slab.capacity }] };
+  return (
+    field &&
+    buffer && { ...field, storage: 'buffer', shards: [{ memory: buffer, base: 0, rows: slab.capacity }] }
+  );
 }

@@ -17,6 +17,7 @@ import { SparseGraph, type SparseGraphRun } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
 import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
 import { batchRoom } from './forward-buffers.js';
+import type { StorageChoice } from '../gpu/texels.js';
 import type { FusedUpdate } from './fused-update.js';
 import { mlpFields, type SparseMLPWeights } from './mlp-fields.js';
 import { MlpParts, type MlpShape } from './mlp-parts.js';
@@ -40,6 +41,8 @@ export interface SparseMLPOptions {
    * sizes that they sum up.
    */
   compute?: Compute;
+  /** What the layer's rows are read from; see `PoolOptions`. Default buffer. */
+  storage?: StorageChoice;
   /** Slots of the slab that `repack` and `paired` use. Default N. */
   capacity?: number;
   /** What the slab's matrices are converted to as they are copied. Default: as the pool has them. */
@@ -126,7 +129,8 @@ export class SparseMLP {
     if (downBias && downBias.length !== hidden) {
       throw new ShapeError(`downBias has ${downBias.length} values; hidden is ${hidden}.`, { hidden });
     }
-    const { dtype, compute = 'f32', slabDtype, maxShardBytes, label = 'mlp', keepSource, source } = options;
+    const { dtype, compute = 'f32', slabDtype, storage, maxShardBytes, label = 'mlp' } = options;
+    const { keepSource, source } = options;
     this.compute = checkCompute(compute, dtype ?? 'f32', device);
     // Else the packed strategies would multiply in f32, and the others not.
     if (slabDtype) checkCompute(compute, slabDtype);
@@ -138,6 +142,7 @@ export class SparseMLP {
     this.options = { capacity, slab, slabDtype, pendingUpdates, label, fused };
     this.pool = DevicePool.from(device, mlpFields(weights, label), {
       dtype,
+      storage,
       maxShardBytes,
       label,
       keepSource,

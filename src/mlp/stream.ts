@@ -1,5 +1,5 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
-import { type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import { type Bindable, type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
 import { sumStream } from './threshold-kernels.js';
 
 /** One token's residual stream as a sum of `[count, stride]` f32: what each of a kernel's workgroups left. */
@@ -18,7 +18,7 @@ export interface StreamNorm {
 export interface StreamOpOptions {
   /** One with lib/stream_in.wgsl, and all that it is bound to besides. */
   kernel: Kernel;
-  buffers: Readonly<Record<string, GPUBuffer | undefined>>;
+  buffers: Readonly<Record<string, Bindable | undefined>>;
   norm: StreamNorm;
   /** Of the stream, in values. */
   stride: number;

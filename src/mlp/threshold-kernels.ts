@@ -9,10 +9,11 @@ import residentX from '../../shaders/lib/resident_x.wgsl';
 import streamIn from '../../shaders/lib/stream_in.wgsl';
 import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
+import xWhole from '../../shaders/lib/x_whole.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import { arriving } from './fused-update.js';
-import { rowDefaults, shared, sumPartials } from './kernels.js';
+import { rowDefaults, rowWidened, shared, sumPartials, xOf } from './kernels.js';
 import { norm } from './model-kernels.js';
 
 const { params, team, quads, x, dtype, tile, activation } = shared;
@@ -46,20 +47,20 @@ export const gateUpPredicted: KernelTable = {
 export const upArriving: KernelTable = {
   name: 'up_arriving',
   code: upArrivingCode,
-  slots: { params, team, quads, x, dtype, rows: arriving, norm },
+  slots: { params, team, quads, x, dtype: rowWidened, rows: arriving, norm },
   constants: rowDefaults,
 };
 
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
   team: { subgroup: teamSubgroup },
-  stream: { in: streamIn },
-  x,
+  stream: { in: streamIn + xWhole },
+  x: xOf,
   dtype,
   resident: { x: residentX },
   sum: { row: residentSum },
 };
-export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, X_QUADS: 1 };
+export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, OCTETS: 0, X_QUADS: 1 };
 
 export const mlpActive: KernelTable = {
   name: 'mlp_active',

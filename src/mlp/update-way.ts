@@ -31,7 +31,7 @@ const RESIDENT_FIELDS: readonly string[] = ['up', 'down'];
 
 /**
  * Whether a slab's rows can be brought in by the kernels that multiply them: a gated layer without row biases (their
- * buffers would exceed eight bindings), its pool on the device, each field in one shard, stored in the slab as in the pool.
+ * buffers would exceed eight bindings), its pool on the device in buffers, each field in one shard, stored in the slab as in the pool.
  */
 export function canFuseUpdate(slab: Pick<Slab, 'pool' | 'fields'>): boolean {
   return canFuse(slab, FIELDS);
@@ -45,8 +45,11 @@ export function canFuseResident(slab: Pick<Slab, 'pool' | 'fields'>): boolean {
 function canFuse({ pool, fields }: Pick<Slab, 'pool' | 'fields'>, known: readonly string[]): boolean {
   if (!(pool instanceof DevicePool)) return false;
   return [...pool.fields.values()].every(
-    ({ name, dtype, shards }) =>
-      known.includes(name) && shards.length === 1 && fields.get(name)?.dtype === dtype,
+    ({ name, dtype, shards, storage }) =>
+      known.includes(name) &&
+      shards.length === 1 &&
+      storage === 'buffer' &&
+      fields.get(name)?.dtype === dtype,
   );
 }
 

@@ -1,4 +1,5 @@
-import { isQuantized, type StoredDtype, valueVectors } from '../gpu/layout.js';
+import { activationStride, isQuantized, type StoredDtype, valueVectors } from '../gpu/layout.js';
+import type { RowStorage } from '../gpu/texels.js';
 import { type Traits, traitsOf } from '../gpu/traits.js';
 import { tuned } from '../gpu/tuning.js';
 import { type Compute, checkCompute } from './compute.js';
@@ -10,8 +11,8 @@ export type Team = 'lane' | 'shared' | 'subgroup' | 'workgroup';
  * `resident` all of x, for a row at a time.
  */
 export type Tile = '1x1' | '2x1' | '4x1' | '8x1' | '1x8' | '4x4' | '4x8' | 'resident';
-/** Batch elements by stored vectors of columns that a lane sums up. */
-export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1';
+/** Batch elements by stored vectors of columns that a lane sums up; `row`: one by as many as make a row. */
+export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1' | 'row';
 
 /** What a lane takes of a stored row at a time; words are there for q8 and q4, vectors widened by shifts for f16. */
 export type Width = 'vector' | 'word' | 'shifted';
@@ -19,6 +20,8 @@ export type Width = 'vector' | 'word' | 'shifted';
 export type StoredUnit = StoredDtype | 'f16_shifted' | 'q8_word' | 'q4_word';
 /** The same in a row kernel, which can also take f16 as it is. */
 export type RowUnit = StoredUnit | 'f16_half';
+/** The same of rows in a texture. */
+export type Texels<U extends RowUnit> = `${U}_texels`;
 
 /** How a row kernel (linear, gate_up, gate_up_active) is cut up. */
 export interface RowVariant {
@@ -30,6 +33,8 @@ export interface RowVariant {
   readonly ROWS: number;
   /** Units that a lane takes of each row in a round of its loop: 1, 2 or 4; in tile `8x1` what it keeps of x, 2 to 4. */
   readonly unroll: number;
+  /** Where lanes read x. */
+  readonly x: 'buffer' | 'workgroup';
 }
 
 /** How down is cut up. */
@@ -46,8 +51,21 @@ export type RowKind = 'linear' | 'gate_up' | 'gate_up_active';
 
 export const tileRows = (tile: Tile): number => (tile === 'resident' ? 1 : Number(tile[0]));
 export const tileBatch = (tile: Tile): number => (tile === 'resident' ? 1 : Number(tile[2]));
-export const sumsBatch = (sums: Sums): number => Number(sums[0]);
-export const sumsVectors = (sums: Sums): number => Number(sums[2]);
+export const sumsBatch = (sums: Sums): number => (sums === 'row' ? 1 : Number(sums[0]));
+
+/** Quads of sums that a lane has at most, lib/sums_row.wgsl. */
+const MOST_SUMS = 64;
+
+/** Units that each lane sums up of rows of so many. */
+export function sumsVectors(
+  { sums, WORKGROUP }: Pick<DownVariant, 'sums' | 'WORKGROUP'>,
+  { units, slots }: Pick<ReturnType<typeof unitsOf>, 'units' | 'slots'>,
+): number {
+  if (sums !== 'row') return Number(sums[2]);
+  const each = Math.ceil(units / WORKGROUP);
+  const most = MOST_SUMS / Number.parseInt(slots.quads, 10);
+  return Math.ceil(each / Math.ceil(each / most));
+}
 
 /** Quads of f32 that a unit widens to: the choice of the slots `quads` and `x` that goes with it. */
 const QUADS: Readonly<Record<StoredUnit, number>> = {
@@ -71,19 +89,18 @@ export function unitsOf(
   width: Width,
   cols: number,
   compute: Compute = 'f32',
-): { slots: { dtype: RowUnit; quads: string; x: string }; units: number } {
-  if (checkCompute(compute, dtype) === 'f16') {
-    const slots = { dtype: 'f16_half', quads: '2_half', x: '2_half' } as const;
-    return { slots, units: valueVectors(cols, dtype) };
-  }
-  if (width === 'shifted' && dtype === 'f16') {
-    const slots = { dtype: 'f16_shifted', quads: '2_shifted', x: '2_shifted' } as const;
-    return { slots, units: valueVectors(cols, dtype) };
-  }
+  storage: RowStorage = 'buffer',
+): { slots: { dtype: RowUnit | Texels<RowUnit>; quads: string; x: string }; units: number } {
+  const half = checkCompute(compute, dtype) === 'f16';
   const word = width === 'word' && isQuantized(dtype);
-  const unit: StoredUnit = word ? `${dtype}_word` : dtype;
-  const quads = String(QUADS[unit]);
-  return { slots: { dtype: unit, quads, x: quads }, units: valueVectors(cols, dtype) * (word ? 4 : 1) };
+  const shifted = width === 'shifted' && dtype === 'f16';
+  const wide: StoredUnit = word ? `${dtype}_word` : shifted ? 'f16_shifted' : dtype;
+  const unit: RowUnit = half ? 'f16_half' : wide;
+  const quads = half ? '2_half' : shifted ? '2_shifted' : String(QUADS[wide]);
+  return {
+    slots: { dtype: storage === 'texture' ? `${unit}_texels` : unit, quads, x: quads },
+    units: valueVectors(cols, dtype) * (word && !half ? 4 : 1),
+  };
 }
 
 /** The registers that tile_resident has for x. */
@@ -113,6 +130,7 @@ export function rowVariants(
   dtype: StoredDtype,
   batched: boolean,
   cols: number,
+  storage: RowStorage = 'buffer',
 ): RowVariant[] {
   const { software, subgroup } = traits;
   const cut = (team: Team, WORKGROUP: number, rows: number, unroll = 1) => ({
@@ -120,6 +138,7 @@ export function rowVariants(
     WORKGROUP,
     ROWS: rows,
     unroll,
+    x: 'buffer' as 'buffer' | 'workgroup',
   });
   const add = (tiles: readonly Tile[], ...cuts: ReturnType<typeof cut>[]): RowVariant[] =>
     tiles.flatMap((tile) =>
@@ -128,8 +147,14 @@ export function rowVariants(
       ),
     );
   // A unit of a vector is a page of instructions on software adapters, and seconds of compiling in a batched tile.
-  const quantized: Width[] = software ? ['word'] : batched ? ['word', 'vector'] : ['vector', 'word'];
-  const widths = isQuantized(dtype) ? quantized : wholeVectors(traits, dtype);
+  // One loaded from a texture is not.
+  const pages = software && (batched || storage === 'buffer');
+  const quantized: Width[] = pages ? ['word'] : batched ? ['word', 'vector'] : ['vector', 'word'];
+  const widths = isQuantized(dtype)
+    ? software
+      ? quantized.slice(0, 1)
+      : quantized
+    : wholeVectors(traits, dtype);
   if (software) {
     const lanes = cut('lane', 16, 64);
     // A segment of gate_up_active has barriers of its own: few segments, as long as each core gets some.
@@ -143,21 +168,32 @@ export function rowVariants(
       );
       return subgroup >= 8 ? [...shared, ...others] : others;
     }
-    const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
+    // A pair of rows, [gate | up], counts twice, unless x is near or weights are many loads in one.
+    const pairs = kind === 'gate_up' && !(traits.octets && (storage === 'texture' || cols <= MOST_NEAR));
+    const tiles: Tile[] = pairs ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
     if (team === lanes) return add(tiles, lanes);
     const halves = { ...team, ROWS: rows / 2 };
     if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) {
       return [...add(['resident', ...tiles], team), ...add(['resident'], lanes, halves)];
     }
-    const plain = [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, halves, { ...team, unroll: 2 })];
+    const near = traits.octets && cols <= MOST_NEAR ? { ...team, x: 'workgroup' as const } : undefined;
+    const plain = near
+      ? [
+          ...add(tiles, near),
+          ...add(tiles.slice(0, 1), { ...near, ROWS: rows / 2 }, { ...near, unroll: 2 }, team),
+        ]
+      : [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, halves, { ...team, unroll: 2 })];
     const unroll = kind === 'gate_up_active' ? 0 : keptUnits(dtype, widths[0], cols, subgroup);
     if (unroll === 0) return plain;
     // Of a list there are few rows: more workgroups come out more evenly on the cores.
     const cuts = kind === 'gate_up' ? [halves, team] : [team, halves];
-    const kept = cuts.map((one) => ({ ...one, unroll, tile: '8x1', width: widths[0] }) as const);
+    const kept = cuts.map(
+      (one) => ({ ...one, x: near?.x ?? 'buffer', unroll, tile: '8x1', width: widths[0] }) as const,
+    );
     // Two quads of x to a unit: reading them again for every tile is what takes the time (gate_up of f16 by 1.14 to 1.2,
     // linear by 1.1; f32 is as fast or slower so).
-    return dtype === 'f16' || dtype === 'bf16' ? [...kept, ...plain] : [...plain, ...kept];
+    const keep = storage === 'buffer' && (dtype === 'f16' || dtype === 'bf16');
+    return keep ? [...kept, ...plain] : [...plain, ...kept];
   }
   const tiles: Tile[] = batched ? ['1x8', '4x4'] : ['1x1', '2x1', '4x1'];
   const teams = [cut('workgroup', 64, 4), cut('workgroup', 128, 8)];
@@ -180,6 +216,9 @@ export function residentUnits(dtype: StoredDtype, width: Width, cols: number, la
   return Number.isInteger(each) && each <= MOST_RESIDENT ? each : 0;
 }
 
+/** Columns of an x that fits a workgroup's memory beside what kernels have there, on every adapter: 12 of 16 KB. */
+const MOST_NEAR = 3072;
+
 /** Units of x that a lane of tile_8x1 keeps at a time: as many as come out even; 0 where that is none or one. */
 function keptUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number): number {
   const each = unitsOf(dtype, width, cols).units / lanes;
@@ -200,13 +239,16 @@ export function downVariants(
   dtype: StoredDtype,
   batched: boolean,
   cols: number,
+  storage: RowStorage = 'buffer',
 ): DownVariant[] {
   const { software } = traits;
   const widths: Width[] = !isQuantized(dtype)
     ? wholeVectors(traits, dtype)
-    : software || batched
+    : batched || (software && storage === 'buffer')
       ? ['word']
-      : ['vector', 'word'];
+      : software
+        ? ['vector']
+        : ['vector', 'word'];
   const cuts = software
     ? [
         { WORKGROUP: 8, workgroups: 4 },
@@ -223,9 +265,10 @@ export function downVariants(
     // Software adapters want long runs of each row (rows of a list lie far apart, and each visit waits for memory), as
     // far as the columns still give some workgroups without a second pass. GPUs want many workgroups.
     const runs: Sums[] = (['1x4', '1x2', '1x1'] as const).filter(
-      (s) => s === '1x1' || units >= 8 * sumsVectors(s) * cuts[0].workgroups,
+      (s) => s === '1x1' || units >= 8 * Number(s[2]) * cuts[0].workgroups,
     );
-    const one: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
+    const side: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
+    const one: Sums[] = software && storage === 'texture' ? ['row', ...side] : side;
     const tiles: Sums[] = software && isQuantized(dtype) ? ['4x1', '8x1'] : ['8x1', '4x1'];
     const sums: Sums[] = batched ? tiles : one;
     return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
@@ -240,12 +283,13 @@ export function rowVariant(
   batched: boolean,
   cols: number,
   compute: Compute = 'f32',
+  storage: RowStorage = 'buffer',
 ): RowVariant {
   // Values that lanes share are f32.
-  const variants = rowVariants(traitsOf(device), kind, dtype, batched, cols).filter(
+  const variants = rowVariants(traitsOf(device), kind, dtype, batched, cols, storage).filter(
     ({ team }) => compute === 'f32' || team !== 'shared',
   );
-  return tuned(device, { kernel: kind, dtype, batched, cols }, variants) ?? variants[0];
+  return tuned(device, { kernel: kind, dtype, batched, cols, storage }, variants) ?? variants[0];
 }
 
 /** Workgroups that are enough for any software adapter's threads. */
@@ -264,12 +308,15 @@ export function forAllRows(variant: RowVariant, rows: number): RowVariant {
 /** The constants of a row kernel in a variant. */
 export function rowConstants(
   device: GPUDevice,
-  { tile, width, WORKGROUP, ROWS, unroll }: RowVariant,
+  { tile, width, WORKGROUP, ROWS, unroll, x }: RowVariant,
   dtype: StoredDtype,
   cols: number,
 ): Record<string, number> {
-  const { subgroup } = traitsOf(device);
-  const cut = { WORKGROUP, ROWS, UNROLL: unroll, SUBGROUP: Math.max(4, subgroup) };
+  const { subgroup, octets } = traitsOf(device);
+  const staged: Record<string, number> =
+    x === 'workgroup' ? { STAGED: 1, X_QUADS: activationStride(cols) / 4 } : {};
+  const lanes = { SUBGROUP: Math.max(4, subgroup), OCTETS: octets ? 1 : 0 };
+  const cut = { WORKGROUP, ROWS, UNROLL: unroll, ...lanes, ...staged };
   return tile === 'resident' ? { ...cut, RESIDENT: residentUnits(dtype, width, cols, subgroup) } : cut;
 }
 
@@ -279,7 +326,8 @@ export function downVariant(
   dtype: StoredDtype,
   batched: boolean,
   cols: number,
+  storage: RowStorage = 'buffer',
 ): DownVariant {
-  const variants = downVariants(traitsOf(device), dtype, batched, cols);
-  return tuned(device, { kernel: 'down', dtype, batched, cols }, variants) ?? variants[0];
+  const variants = downVariants(traitsOf(device), dtype, batched, cols, storage);
+  return tuned(device, { kernel: 'down', dtype, batched, cols, storage }, variants) ?? variants[0];
 }

@@ -1,6 +1,13 @@
 import { DeviceLimitError, OptionError, ShapeError } from '../errors.js';
 import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, checkBindingSize, upload } from '../gpu/buffers.js';
+import {
+  fasterStorage,
+  mostTexelBytes,
+  type RowStorage,
+  type StorageChoice,
+  uploadTexels,
+} from '../gpu/texels.js';
 import { checkStoredDtype, packRows, type StoredDtype } from '../gpu/layout.js';
 import { QuantizationMeter } from '../quantize.js';
 import {
@@ -18,6 +25,11 @@ import type { HostPool } from './host-pool.js';
 export interface PoolOptions {
   /** How rows are stored. Default f32. */
   dtype?: StoredDtype;
+  /**
+   * What kernels read the rows from. A texture is faster on some software adapters (lavapipe: 2 to 3 times); fused updates
+   * and other runtimes want buffers. `auto`: what is known to be faster. Default buffer.
+   */
+  storage?: StorageChoice;
   /** Number of rows; needed only when every field is a GPU buffer. */
   rows?: number;
   /** Split the pool into shards of at most this many bytes a field. Default: the device's binding limit. */
@@ -35,15 +47,16 @@ export interface PoolOptions {
 /** What a pool is made of. */
 export type PoolSource = Readonly<Record<string, FieldSpec>> | HostPool;
 
-/** One buffer of a field: rows [base, base + rows). */
+/** One buffer of a field, or one texture: rows [base, base + rows). */
 export interface Shard {
-  readonly buffer: GPUBuffer;
+  readonly memory: GPUBuffer | GPUTexture;
   readonly base: number;
   readonly rows: number;
 }
 
 /** How one field is stored. */
 export interface Field extends FieldLayout {
+  readonly storage: RowStorage;
   readonly shards: readonly Shard[];
   /** What storing each part as q8 or q4 cost; empty for the other dtypes and for buffers taken as they are. */
   readonly quantization: readonly MatrixQuantization[];
@@ -86,7 +99,7 @@ export class DevicePool {
   static fromHost(
     device: GPUDevice,
     host: HostPool,
-    options: Pick<PoolOptions, 'maxShardBytes' | 'label' | 'keepSource' | 'source'> = {},
+    options: Pick<PoolOptions, 'storage' | 'maxShardBytes' | 'label' | 'keepSource' | 'source'> = {},
   ): DevicePool {
     return new DevicePool(device, host, options.label ?? host.label, options);
   }
@@ -135,11 +148,13 @@ export class DevicePool {
 
   private store(device: GPUDevice, plans: readonly FieldPlan[]): PoolParts {
     const { rows, label } = this;
-    const shardRows = rowsOfShards(device, rows, plans, label, this.options);
+    const storage = storageOf(device, plans, label, this.options);
+    const shardRows = rowsOfShards(device, rows, plans, label, storage, this.options);
     const memory = new BufferGroup(device);
     const fields = new Map<string, Field>();
     try {
-      for (const plan of plans) fields.set(plan.name, storeField(memory, plan, rows, shardRows, label));
+      for (const plan of plans)
+        fields.set(plan.name, storeField(memory, plan, rows, shardRows, label, storage));
     } catch (error) {
       memory.destroy();
       throw error;
@@ -197,12 +212,33 @@ function planPool(
 /** By what it can do: an app without such a pool needs no code of it. No field is a function. */
 const isHostPool = (from: PoolSource): from is HostPool => typeof from.fieldRows === 'function';
 
+/** @throws OptionError for a storage that is none, and for a texture beside adopted buffers. */
+function storageOf(
+  device: GPUDevice,
+  plans: readonly FieldPlan[],
+  label: string,
+  { storage = 'buffer' }: PoolOptions,
+): RowStorage {
+  const adopts = plans.some((plan) => plan.adopt);
+  if (storage === 'auto') return adopts ? 'buffer' : fasterStorage(device);
+  if (storage !== 'buffer' && storage !== 'texture') {
+    throw new OptionError(`storage "${String(storage)}" is unknown; use buffer, texture or auto.`, {
+      storage,
+    });
+  }
+  if (storage === 'texture' && adopts) {
+    throw new OptionError(`${label} takes a buffer as it is: it cannot be stored as a texture.`, { storage });
+  }
+  return storage;
+}
+
 /** @throws as `DevicePool.from`, for what cannot be on `device`. */
 function rowsOfShards(
   device: GPUDevice,
   rows: number,
   plans: readonly FieldPlan[],
   label: string,
+  storage: RowStorage,
   { maxShardBytes = Number.POSITIVE_INFINITY }: PoolOptions,
 ): number {
   if (!(maxShardBytes > 0)) {
@@ -212,12 +248,13 @@ function rowsOfShards(
     maxShardBytes,
     device.limits.maxStorageBufferBindingSize,
     device.limits.maxBufferSize,
+    storage === 'texture' ? mostTexelBytes(device) : Number.POSITIVE_INFINITY,
   );
   const widest = Math.max(...plans.map((plan) => plan.rowBytes));
   const whole = plans.some((plan) => plan.adopt);
   const shardRows = whole ? rows : Math.min(rows, Math.floor(limit / widest));
   if (shardRows < 1) {
-    throw new DeviceLimitError(`one row of ${label} is ${widest} bytes; a binding may have ${limit}.`, {
+    throw new DeviceLimitError(`one row of ${label} is ${widest} bytes; a ${storage} may have ${limit}.`, {
       widest,
       limit,
     });
@@ -245,18 +282,28 @@ function storeField(
   rows: number,
   shardRows: number,
   label: string,
+  storage: RowStorage,
 ): Field {
   const { name, dtype, parts, rowBytes, source, adopt } = plan;
   const pack = plan.packed ?? ((begin, end) => packRows(source, rows, begin, end, dtype, meters));
   const meters = source.map(() => new QuantizationMeter());
   const shards: Shard[] = [];
+  const shard = (base: number, count: number): Shard['memory'] => {
+    const called = `${label} ${name} ${base}`;
+    const bytes = count * rowBytes;
+    if (adopt) return adopt;
+    const { device } = memory;
+    const made = storage === 'texture' ? memory.texels(called, bytes) : memory.storage(called, bytes);
+    const packed = pack(base, base + count);
+    if ('createView' in made) uploadTexels(device, made, packed);
+    else upload(device, made, 0, packed);
+    return made;
+  };
   for (let base = 0; base < rows; base += shardRows) {
     const count = Math.min(shardRows, rows - base);
-    const buffer = adopt ?? memory.storage(`${label} ${name} ${base}`, count * rowBytes);
-    if (!adopt) upload(memory.device, buffer, 0, pack(base, base + count));
-    shards.push({ buffer, base, rows: count });
+    shards.push({ memory: shard(base, count), base, rows: count });
   }
-  return { name, dtype, parts, rowBytes, shards, quantization: quantizationOf(plan, meters) };
+  return { name, dtype, parts, rowBytes, storage, shards, quantization: quantizationOf(plan, meters) };
 }
 
 const describe = (fields: Iterable<FieldLayout>): string =>

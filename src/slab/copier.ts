@@ -1,7 +1,8 @@
 import type { BufferGroup } from '../gpu/buffers.js';
-import { foldGrid, kernel, type KernelTable } from '../gpu/kernel.js';
+import { type Bindable, foldGrid, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
+import { copyTexels, type RowStorage } from '../gpu/texels.js';
 import { traitsOf } from '../gpu/traits.js';
 import { MOVE_FROM_SLAB, type Plan, type SlotMap } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
@@ -189,8 +190,11 @@ export class SlabCopier {
     const converted = (field: Field) => this.fields.get(field.name)?.dtype !== field.dtype;
     const plain = all.filter((field) => !converted(field));
     const pieces: CopyPiece[] = [];
-    for (let f = 0; f < plain.length; f += FIELDS_PER_DISPATCH)
-      this.addPlain(pieces, table, plain.slice(f, f + FIELDS_PER_DISPATCH));
+    for (const storage of ['buffer', 'texture'] as const) {
+      const alike = plain.filter((field) => field.storage === storage);
+      for (let f = 0; f < alike.length; f += FIELDS_PER_DISPATCH)
+        this.addPlain(pieces, table, alike.slice(f, f + FIELDS_PER_DISPATCH));
+    }
     for (const field of all.filter(converted)) {
       let poolPart = 0;
       let slabPart = 0;
@@ -205,11 +209,13 @@ export class SlabCopier {
   }
 
   private addPlain(pieces: CopyPiece[], table: KernelTable, fields: readonly Field[]): void {
+    const [{ storage }] = fields;
+    const vectorWidth = storage === 'texture' ? 4 : this.vectorWidth;
     const made = kernel(this.pool.device, table, {
-      slots: { vector: String(this.vectorWidth), fields: String(fields.length) },
+      slots: { vector: String(vectorWidth), fields: stored(String(fields.length), storage) },
       constants: { WORKGROUP: this.lanes, ROWS: this.rowsPerWorkgroup },
     });
-    const vectors = [0, 1, 2, 3].map((k) => (fields[k] ? fields[k].rowBytes / 4 / this.vectorWidth : 0));
+    const vectors = [0, 1, 2, 3].map((k) => (fields[k] ? fields[k].rowBytes / 4 / vectorWidth : 0));
     fields[0].shards.forEach((_, s) => {
       const bindings = this.bindingsOf(pieces, table, vectors, fields, s);
       pieces.push(new CopyPiece(made, bindings));
@@ -226,7 +232,7 @@ export class SlabCopier {
     slabPart: number,
   ): void {
     const made = kernel(this.pool.device, table, {
-      slots: { vector: '4', fields: 'convert', from: field.dtype, to },
+      slots: { vector: '4', fields: stored('convert', field.storage), from: field.dtype, to },
       constants: { WORKGROUP: this.lanes, ROWS: this.rowsPerWorkgroup },
     });
     const slabRow = (this.fields.get(field.name) as SlabField).rowBytes / 16;
@@ -251,16 +257,16 @@ export class SlabCopier {
     vectors: readonly number[],
     fields: readonly Field[],
     s: number,
-  ): Record<string, GPUBuffer> {
+  ): Record<string, Bindable> {
     const { base, rows } = fields[0].shards[s];
     const lead = pieces.length === 0 ? 1 : 0;
     const last = table === copyRows ? (s === 0 ? 1 : 0) : this.capacity;
-    const bindings: Record<string, GPUBuffer> = {
+    const bindings: Record<string, Bindable> = {
       params: this.memory.uniform('copy params', [...vectors, base, rows, lead, last]),
       row_list: this.rowList,
     };
     fields.forEach((field, k) => {
-      bindings[`pool${k}`] = field.shards[s].buffer;
+      bindings[`pool${k}`] = field.shards[s].memory;
       bindings[`slab${k}`] = this.buffers.get(field.name) as GPUBuffer;
     });
     return bindings;
@@ -275,6 +281,10 @@ export class SlabCopier {
     return { piece: new CopyPiece(made, { params, list }), list };
   }
 }
+
+/** The choice of slot `fields` for rows of such a pool. */
+const stored = (fields: string, storage: RowStorage): string =>
+  storage === 'texture' ? `${fields}_texels` : fields;
 
 /** The rows by slot that `plan` will leave, [m']. */
 export function rowsAfter(slots: SlotMap, { moves, active }: Plan): Uint32Array {
@@ -311,15 +321,12 @@ function copyFromPool(
 ): void {
   const { rowBytes, shards } = field;
   for (let row = first; row < first + count; ) {
-    const { buffer, base, rows } = shards[Math.floor(row / shards[0].rows)];
+    const { memory, base, rows } = shards[Math.floor(row / shards[0].rows)];
     const here = Math.min(first + count, base + rows) - row;
-    encoder.copyBufferToBuffer(
-      buffer,
-      (row - base) * rowBytes,
-      slab,
-      at + (row - first) * rowBytes,
-      here * rowBytes,
-    );
+    const from = (row - base) * rowBytes;
+    const to = at + (row - first) * rowBytes;
+    if ('createView' in memory) copyTexels(encoder, memory, from, slab, to, here * rowBytes);
+    else encoder.copyBufferToBuffer(memory, from, slab, to, here * rowBytes);
     row += here;
   }
 }

@@ -1,14 +1,14 @@
-import { encodeDispatch, type Kernel } from '../gpu/kernel.js';
+import { type Bindable, encodeDispatch, type Kernel } from '../gpu/kernel.js';
 import type { Region } from '../gpu/regions.js';
 
 /** A kernel over a region of moves, ids or mask bits, with its other buffers. Its bind groups are made once a region. */
 export class CopyPiece {
   private readonly kernel: Kernel;
-  private readonly bindings: Readonly<Record<string, GPUBuffer | GPUBufferBinding>>;
+  private readonly bindings: Readonly<Record<string, Bindable>>;
   private readonly groups = new Map<Region, GPUBindGroup>();
 
   /** @param bindings All but the region, which the WGSL calls `region`, `ids` or `mask`. */
-  constructor(kernel: Kernel, bindings: Readonly<Record<string, GPUBuffer | GPUBufferBinding>>) {
+  constructor(kernel: Kernel, bindings: Readonly<Record<string, Bindable>>) {
     this.kernel = kernel;
     this.bindings = bindings;
   }

@@ -2,6 +2,7 @@
 import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, kernel } from '../gpu/kernel.js';
 import { activationStride, rowBytes } from '../gpu/layout.js';
+import { copyToTexels } from '../gpu/texels.js';
 import { traitsOf } from '../gpu/traits.js';
 import type { TunedEntry } from '../gpu/tuning.js';
 import { ActiveOp } from '../mlp/active-op.js';
@@ -157,7 +158,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
         return (pass: GPUComputePassEncoder) => op.encode(pass, run);
       });
     return {
-      variants: plain(downVariants(traitsOf(device), task.dtype, batched, task.hidden)),
+      variants: plain(downVariants(traitsOf(device), task.dtype, batched, task.hidden, task.for.storage)),
       axis: 'sums',
       build: (variant) => inPass(ops(variant as unknown as DownVariant)),
     };
@@ -181,7 +182,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
             for (let i = 0; i < moves.length; i += 2) {
               pool.forEach(({ shards }, f) => {
                 encoder.copyBufferToBuffer(
-                  shards[0].buffer,
+                  shards[0].memory as GPUBuffer,
                   moves[i + 1] * bytes,
                   slab[f],
                   moves[i] * bytes,
@@ -202,8 +203,8 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
         params: memory.uniform('copy params', [vectors, vectors, 0, 0, 0, rows, 1, 1]),
         region,
         row_list: rowList,
-        pool0: pool[0].shards[0].buffer,
-        pool1: pool[1].shards[0].buffer,
+        pool0: pool[0].shards[0].memory,
+        pool1: pool[1].shards[0].memory,
         slab0: slab[0],
         slab1: slab[1],
       });
@@ -271,15 +272,20 @@ class Bench {
     try {
       const field = source.field('rows');
       const rows = this.rowsOf(field.rowBytes);
-      const buffer = memory.storage('tuning rows', rows * field.rowBytes);
+      const { storage = 'buffer' } = task.for;
+      const bytes = rows * field.rowBytes;
+      const whole =
+        storage === 'texture' ? memory.texels('tuning rows', bytes) : memory.storage('tuning rows', bytes);
+      const block = field.shards[0].memory as GPUBuffer;
       const encoder = device.createCommandEncoder({ label: 'pairslab tuning' });
       for (let row = 0; row < rows; row += source.rows) {
-        const bytes = Math.min(source.rows, rows - row) * field.rowBytes;
-        encoder.copyBufferToBuffer(field.shards[0].buffer, 0, buffer, row * field.rowBytes, bytes);
+        const size = Math.min(source.rows, rows - row) * field.rowBytes;
+        if ('createView' in whole) copyToTexels(encoder, block, 0, whole, row * field.rowBytes, size);
+        else encoder.copyBufferToBuffer(block, 0, whole, row * field.rowBytes, size);
       }
       device.queue.submit([encoder.finish()]);
-      const { dtype, rowBytes: bytes } = field;
-      return { dtype, rowBytes: bytes, parts: field.parts, shards: [{ buffer, base: 0, rows }] };
+      const { dtype, rowBytes, parts } = field;
+      return { dtype, rowBytes, parts, storage, shards: [{ memory: whole, base: 0, rows }] };
     } finally {
       source.destroy();
     }
@@ -309,9 +315,9 @@ class Bench {
     matrices: readonly T[],
     make: (matrix: T, variant: RowVariant) => (pass: GPUComputePassEncoder) => void,
   ): Made {
-    const { batched, dtype } = this.task.for;
+    const { batched, dtype, storage } = this.task.for;
     return {
-      variants: plain(rowVariants(traitsOf(this.device), kind, dtype, batched, this.hidden)),
+      variants: plain(rowVariants(traitsOf(this.device), kind, dtype, batched, this.hidden, storage)),
       axis: 'tile',
       build: (variant) => inPass(matrices.map((matrix) => make(matrix, variant as unknown as RowVariant))),
     };

@@ -1,3 +1,4 @@
+import { contentOf } from '../gpu/texels.js';
 import type { RecordedDispatch } from './recording.js';
 
 /** What a layer's dispatches had to do with at the recorded step. */
@@ -16,8 +17,8 @@ export interface LayerTraffic {
 
 /** Buffers of the layers of a model say in their labels whose they are; those of one MLP are all of layer 0. */
 export function layerOf({ bound }: RecordedDispatch): number {
-  for (const { buffer } of bound?.buffers.values() ?? []) {
-    const [, layer] = /\blayers?[ .](\d+)\b/.exec(buffer.label) ?? [];
+  for (const binding of bound?.buffers.values() ?? []) {
+    const [, layer] = /\blayers?[ .](\d+)\b/.exec(labelOf(binding)) ?? [];
     if (layer) return Number(layer);
   }
   return 0;
@@ -27,9 +28,9 @@ export function layerOf({ bound }: RecordedDispatch): number {
 export function nameOf({ bound, pipeline }: RecordedDispatch): string {
   if (!bound) return pipeline.label || 'unknown';
   const { name } = bound.kernel;
-  const matrix = bound.buffers
-    .get('weights')
-    ?.buffer.label.replace(/^pairslab (model\.)?/, '')
+  const weights = bound.buffers.get('weights') ?? bound.buffers.get('qkv_weights');
+  const matrix = labelOf(weights)
+    .replace(/^pairslab (model\.)?/, '')
     .replace(/^layers?[ .]\d+[ .]/, '')
     .replace(/ \d+$/, '')
     .replace(/ weight$/, '')
@@ -62,7 +63,7 @@ export function leastBytes(
     if (isCopy(dispatch)) return layer ? layer.moved / copies[l] : null;
     // Of the cache it writes one token's part, which is as large as what it reads.
     if (kernel.name === 'rope') return 2 * size('qkv');
-    if (buffers.has('keys')) return layer ? layer.cache + size('weights') + size('out_weights') : null;
+    if (buffers.has('keys')) return layer ? layer.cache + size('qkv_weights') + size('out_weights') : null;
     // The one kernel that looks its rows up: what it reads of the table is as large as what it writes, in f32.
     if (buffers.has('tokens')) return 2 * size('x') + size('scaled') + size('next_norm');
     if (!buffers.has('weights')) {
@@ -89,5 +90,13 @@ function share(rows: string | undefined, layer: LayerTraffic | undefined): numbe
 
 const activeShare = (layer: LayerTraffic | undefined): number => (layer ? layer.active / layer.rows : 1);
 
-const sizeOf = (binding: GPUBufferBinding | undefined): number =>
-  binding ? (binding.size ?? binding.buffer.size - (binding.offset ?? 0)) : 0;
+type Memory = GPUBufferBinding | GPUTexture | undefined;
+
+const labelOf = (memory: Memory): string =>
+  memory ? ('createView' in memory ? memory : memory.buffer).label : '';
+
+const sizeOf = (memory: Memory): number => {
+  if (!memory) return 0;
+  if ('createView' in memory) return contentOf(memory);
+  return memory.size ?? memory.buffer.size - (memory.offset ?? 0);
+};

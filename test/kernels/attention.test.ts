@@ -239,7 +239,15 @@ describeAdapters('attention of a token that is turned and cached on the way', (c
 });
 
 describe('variants of attention', () => {
-  const software: Traits = { software: true, subgroup: 8, f16: false, timestamps: false, subnormals: false };
+  const software: Traits = {
+    software: true,
+    subgroup: 8,
+    f16: false,
+    timestamps: false,
+    subnormals: false,
+    octets: false,
+    fastTexels: false,
+  };
   const gpu: Traits = { ...software, software: false, subgroup: 32 };
   const llama = headsOf('32/8', 64);
 

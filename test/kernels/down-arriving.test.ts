@@ -2,7 +2,7 @@ import { it } from 'vitest';
 import { downArriving as twin } from '../../shaders/down_arriving.js';
 import { roundUp } from '../../src/gpu/buffers.js';
 import { modelDownArriving as downArriving } from '../../src/mlp/model-kernels.js';
-import { sumsVectors, unitsOf } from '../../src/mlp/variants.js';
+import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { ARRIVAL_KINDS, makeTransition, slabOf } from './arrivals.js';
@@ -74,7 +74,7 @@ describeAdapters('down_arriving', (ctx) => {
               partials,
               arrivals: lab.buffer(list),
             },
-            grid: [Math.ceil(units / (WORKGROUP * sumsVectors(sums))), splits, 1],
+            grid: [Math.ceil(units / (WORKGROUP * Number(sums[2]))), splits, 1],
           });
 
           const arrivals = { slab, pool, rowWords, moves, rowIds, active };

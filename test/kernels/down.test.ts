@@ -3,7 +3,7 @@ import { down as twin } from '../../shaders/down.js';
 import { sumPartials as sumTwin } from '../../shaders/sum_partials.js';
 import { roundUp } from '../../src/gpu/buffers.js';
 import { modelDown as down, modelSumPartials as sumPartials } from '../../src/mlp/model-kernels.js';
-import { sumsBatch, sumsVectors, unitsOf } from '../../src/mlp/variants.js';
+import { sumsBatch, unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes } from './compare.js';
@@ -122,7 +122,7 @@ describeAdapters('down', (ctx) => {
               ],
               step: [batch],
               buffers: { ...shared, weights: lab.buffer(held) },
-              grid: [Math.ceil(units / (WORKGROUP * sumsVectors(sums))), splits, tiles] as const,
+              grid: [Math.ceil(units / (WORKGROUP * Number(sums[2]))), splits, tiles] as const,
             };
           }),
         );

@@ -3,8 +3,23 @@ import type { StoredDtype } from '../../src/gpu/layout.js';
 import type { Traits } from '../../src/gpu/traits.js';
 import { forAllRows, type RowKind, rowVariants } from '../../src/mlp/variants.js';
 
-const lavapipe: Traits = { software: true, subgroup: 8, f16: true, subnormals: true, timestamps: true };
-const gpu: Traits = { ...lavapipe, software: false, subgroup: 32, subnormals: false };
+const lavapipe: Traits = {
+  software: true,
+  subgroup: 8,
+  f16: true,
+  subnormals: true,
+  octets: false,
+  fastTexels: false,
+  timestamps: true,
+};
+const gpu: Traits = {
+  ...lavapipe,
+  software: false,
+  subgroup: 32,
+  subnormals: false,
+  octets: false,
+  fastTexels: false,
+};
 
 describe('variants of row kernels', () => {
   it('take more rows a workgroup where x stays in registers and all rows are read, but leave enough workgroups', () => {
@@ -23,7 +38,9 @@ describe('variants of row kernels', () => {
     expect(widths(lavapipe, true)).toContain('shared vector');
     expect(widths(lavapipe, true)).not.toContain('shared shifted');
     expect(widths(gpu, false).join()).not.toContain('shifted');
-    expect(widths({ ...lavapipe, subnormals: false }, false).join()).not.toContain('shifted');
+    expect(
+      widths({ ...lavapipe, subnormals: false, octets: false, fastTexels: false }, false).join(),
+    ).not.toContain('shifted');
   });
 
   it('keep a part of x in registers on lavapipe, as much as comes out even, by default where a unit is two quads', () => {

@@ -14,6 +14,7 @@ import { checkContents, type FieldShape, makePool, makeSpecs, readSlab } from '.
 import { describeAdapters } from '../support/adapters.js';
 import { randomSource } from '../support/make-model.js';
 import { stored } from '../support/stored.js';
+import { readMemory } from '../support/read-memory.js';
 
 const STORAGE = 0x80 | 0x4 | 0x8;
 
@@ -27,8 +28,8 @@ const shapes: Readonly<Record<string, FieldShape>> = {
 async function shardsOf(pool: DevicePool, name: string): Promise<number[]> {
   const { shards, rowBytes } = pool.field(name);
   const words: number[] = [];
-  for (const { buffer, rows } of shards) {
-    words.push(...new Uint32Array(await readBuffer(pool.device, buffer, 0, rows * rowBytes)));
+  for (const { memory, rows } of shards) {
+    words.push(...new Uint32Array(await readMemory(pool.device, memory, rows * rowBytes)));
   }
   return words;
 }
@@ -137,7 +138,7 @@ describeAdapters('device pool', (ctx) => {
     const before = gpuBytes(device);
     const alone = DevicePool.from(device, { weight: { buffer, cols: 8, storeAs: 'f32' } }, { rows: 20 });
     expect(alone.bytes).toBe(0);
-    expect(alone.field('weight').shards).toEqual([{ buffer, base: 0, rows: 20 }]);
+    expect(alone.field('weight').shards).toEqual([{ memory: buffer, base: 0, rows: 20 }]);
     // Beside values, which then are in one shard too.
     const pool = DevicePool.from(
       device,

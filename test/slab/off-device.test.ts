@@ -2,7 +2,6 @@
 import { expect, it } from 'vitest';
 import { CapacityError, OptionError, PairslabError, PoolError } from '../../src/errors.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
-import { readBuffer } from '../../src/gpu/readback.js';
 import { BlobSource } from '../../src/io/byte-source.js';
 import { HttpSource } from '../../src/io/http-source.js';
 import { Bitmask } from '../../src/mask/index.js';
@@ -19,6 +18,7 @@ import { randomSource } from '../support/make-model.js';
 import { storeRows } from '../support/store.js';
 import { tap } from './tap.js';
 import { checkSame, checkSlab, type FieldShape, makeSpecs, nextMask, randomMask, readSlab } from './twin.js';
+import { readMemory } from '../support/read-memory.js';
 
 const LAYER: Readonly<Record<string, FieldShape>> = {
   up: { cols: [5] },
@@ -172,7 +172,7 @@ describeAdapters('slab over a pool off the device', (ctx) => {
         pool.quantization.map(({ rmsRelative }) => rmsRelative),
       );
       for (const [name, { shards }] of pool.fields)
-        expect(new Uint8Array(await readBuffer(ctx.device, shards[0].buffer))).toEqual(host.fieldRows(name));
+        expect(new Uint8Array(await readMemory(ctx.device, shards[0].memory))).toEqual(host.fieldRows(name));
       const options = { capacity: 30, dtype: { matrix: 'f32' } as const };
       const want = new Slab(pool, options);
       const got = new Slab(host, { ...options, ring: new UploadRing(ctx.device) });

@@ -32,7 +32,15 @@ describe('candidates of a table', () => {
   it('begin with the default, whatever the adapter', () => {
     for (const subgroup of [0, 4, 8, 32, 64]) {
       for (const software of [true, false]) {
-        const traits: Traits = { software, subgroup, f16: false, subnormals: false, timestamps: false };
+        const traits: Traits = {
+          software,
+          subgroup,
+          f16: false,
+          subnormals: false,
+          octets: false,
+          fastTexels: false,
+          timestamps: false,
+        };
         const tables: [axis: string, variants: readonly object[]][] = [['WORKGROUP', copyVariants(traits)]];
         for (const dtype of ['f32', 'q4'] as StoredDtype[]) {
           for (const batched of [true, false]) {

@@ -2,7 +2,6 @@
 import { expect, it } from 'vitest';
 import { OptionError } from '../../../src/errors.js';
 import type { StoredDtype } from '../../../src/gpu/layout.js';
-import { readBuffer } from '../../../src/gpu/readback.js';
 import type { ModelFolder } from '../../../src/io/byte-source.js';
 import { type Checkpoint, openCheckpoint } from '../../../src/llama/checkpoint.js';
 import { convertModel } from '../../../src/llama/convert.js';
@@ -15,16 +14,17 @@ import { sameBytes } from '../../support/same-bytes.js';
 import { makeModel } from '../../support/make-model.js';
 import { MemorySink } from '../../support/memory-sink.js';
 import { NodeFolder, STATESMAN } from '../node-folder.js';
+import { readMemory } from '../../support/read-memory.js';
 
 /** Every buffer of a model's weights, by what it is. */
-function buffersOf(weights: LlamaWeights): Map<string, GPUBuffer> {
-  const found = new Map<string, GPUBuffer>();
+function buffersOf(weights: LlamaWeights): Map<string, GPUBuffer | GPUTexture> {
+  const found = new Map<string, GPUBuffer | GPUTexture>();
   const add = (at: string, value: unknown): void => {
     if (typeof value !== 'object' || value === null) return;
     if ('mapAsync' in value) found.set(at, value as GPUBuffer);
     else if ('fields' in value && value.fields instanceof Map) {
       for (const [name, { shards }] of value.fields)
-        for (const [i, { buffer }] of shards.entries()) found.set(`${at} ${name} ${i}`, buffer);
+        for (const [i, { memory }] of shards.entries()) found.set(`${at} ${name} ${i}`, memory);
     } else if (Array.isArray(value)) for (const [i, one] of value.entries()) add(`${at} ${i}`, one);
     else for (const [key, one] of Object.entries(value)) add(`${at} ${key}`, one);
   };
@@ -70,8 +70,8 @@ describeAdapters('a converted model', (ctx) => {
     expect(a.size).toBeGreaterThan(30);
     for (const [name, buffer] of a) {
       const [one, other] = [
-        await readBuffer(ctx.device, buffer),
-        await readBuffer(ctx.device, b.get(name) as GPUBuffer),
+        await readMemory(ctx.device, buffer),
+        await readMemory(ctx.device, b.get(name) as GPUBuffer),
       ];
       expect(sameBytes(one, other), name).toBe(true);
     }
@@ -89,8 +89,8 @@ describeAdapters('a converted model', (ctx) => {
     const [a, b] = [buffersOf(want), buffersOf(got)];
     expect([...b.keys()]).toEqual([...a.keys()]);
     for (const [name, buffer] of a)
-      expect(await readBuffer(ctx.device, b.get(name) as GPUBuffer), name).toEqual(
-        await readBuffer(ctx.device, buffer),
+      expect(await readMemory(ctx.device, b.get(name) as GPUBuffer), name).toEqual(
+        await readMemory(ctx.device, buffer),
       );
     want.destroy();
     got.destroy();

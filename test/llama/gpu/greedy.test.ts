@@ -88,8 +88,8 @@ describeAdapters('greedy', (ctx) => {
     const session = new LlamaSession(ctx.device, spoilt, { strategy: 'indexed' });
     try {
       await session.prefill(PROMPT);
-      const [{ buffer }] = spoilt.head.field('weight').shards;
-      ctx.device.queue.writeBuffer(buffer, 0, Float32Array.of(Number.NaN));
+      const [{ memory }] = spoilt.head.field('weight').shards;
+      ctx.device.queue.writeBuffer(memory as GPUBuffer, 0, Float32Array.of(Number.NaN));
       const run = session.greedy(1, 4);
       await expect(run).rejects.toBeInstanceOf(NonFiniteError);
       await expect(run).rejects.toMatchObject({ details: { position: PROMPT.length } });

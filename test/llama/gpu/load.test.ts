@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { DeviceLimitError, ModelFormatError, NonFiniteError, OptionError } from '../../../src/errors.js';
 import { gpuBytes } from '../../../src/gpu/buffers.js';
 import { packRows, STORED_DTYPES, type StoredDtype } from '../../../src/gpu/layout.js';
-import { readBuffer } from '../../../src/gpu/readback.js';
 import { decodeBytes } from '../../../src/llama/bytes.js';
 import { Checkpoint, openCheckpoint, requiredTensors } from '../../../src/llama/checkpoint.js';
 import type { TensorData } from '../../../src/llama/safetensors.js';
@@ -24,6 +23,7 @@ import {
   writeSafetensors,
 } from '../../support/make-model.js';
 import { smallDevice } from '../../support/small-device.js';
+import { readMemory } from '../../support/read-memory.js';
 
 const UP = 'model.layers.1.mlp.up_proj.weight';
 
@@ -206,7 +206,7 @@ describeAdapters('loading', (ctx) => {
       const { parts, rowBytes, shards, dtype: kept } = pool.field(field);
       expect(kept).toBe(pool === output ? otherDtype(dtype) : dtype);
       const want = packRows([{ data, cols: parts[0], transposed }], pool.rows, 0, pool.rows, kept);
-      const got = await readBuffer(ctx.device, shards[0].buffer, 0, pool.rows * rowBytes);
+      const got = await readMemory(ctx.device, shards[0].memory, pool.rows * rowBytes);
       expect(new Uint8Array(got)).toEqual(want);
     };
     await check(gate, 'weight', await values('mlp.gate_proj', [37, 40]), false);

@@ -143,8 +143,8 @@ describeAdapters('sampled', (ctx) => {
     const spoilt = await loadWeights(ctx.device, checkpoint);
     await withSession(spoilt, { strategy }, async (session) => {
       await session.prefill(PROMPT);
-      const [{ buffer }] = spoilt.head.field('weight').shards;
-      ctx.device.queue.writeBuffer(buffer, 0, Float32Array.of(Number.NaN));
+      const [{ memory }] = spoilt.head.field('weight').shards;
+      ctx.device.queue.writeBuffer(memory as GPUBuffer, 0, Float32Array.of(Number.NaN));
       const sampler = new Sampler(HOW);
       for (const given of [sampler, undefined])
         await expect(session.follow(1, 4, given)).rejects.toBeInstanceOf(NonFiniteError);
