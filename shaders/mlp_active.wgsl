@@ -39,12 +39,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let share = (params.rows + groups.x - 1u) / groups.x;
   let end = min(params.rows, (group.x + 1u) * share);
   var active_rows = 0u;
-  for (var row = group.x * share; row < end; row++) {
-    let part = row * params.row_stride;
-    let gate = activate(norm * part_scale(part) * tile_sum(at, part, 0u));
-    if (keeps(gate)) {
+  for (var first = group.x * share; first < end; first += step) {
+    // As many rows as there are lanes: what follows a row's sum is done for all of them at once.
+    let turns = min(step, end - first);
+    var mine = 0.0;
+    for (var k = 0u; k < turns; k++) { mine = select(mine, tile_sum(at, (first + k) * params.row_stride, 0u), k == lane); }
+    let own = min(first + lane, end - 1u) * params.row_stride;
+    let gates = activate(norm * part_scale(own) * mine);
+    var kept = subgroupBallot(lane < turns && keeps(gates)).x;
+    active_rows += countOneBits(kept);
+    while (kept != 0u) {
+      let k = countTrailingZeros(kept);
+      kept &= kept - 1u;
+      let part = (first + k) * params.row_stride;
       let up = norm * up_part_scale(part) * up_tile_sum(at, part, 0u);
-      let a = gate * up * down_part_scale(part);
+      let a = subgroupShuffle(gates, k) * up * down_part_scale(part);
       y0 = quads_fma(y0, a, down_weight_quads(part, lane));
       if (RESIDENT > 1u) { y1 = quads_fma(y1, a, down_weight_quads(part, lane + step)); }
       if (RESIDENT > 2u) { y2 = quads_fma(y2, a, down_weight_quads(part, lane + 2u * step)); }
@@ -53,7 +62,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       if (RESIDENT > 5u) { y5 = quads_fma(y5, a, down_weight_quads(part, lane + 5u * step)); }
       if (RESIDENT > 6u) { y6 = quads_fma(y6, a, down_weight_quads(part, lane + 6u * step)); }
       if (RESIDENT > 7u) { y7 = quads_fma(y7, a, down_weight_quads(part, lane + 7u * step)); }
-      active_rows++;
     }
   }
   if (lane == 0u) { counts[group.x] = active_rows; }

@@ -33,11 +33,19 @@ fn fresh_load(kv: u32, local: u32) {
   for (var place = 0u; place < HEADS + 2u; place++) {
     var head = kv * HEADS + place;
     if (place >= HEADS) { head = params.heads + (place - HEADS) * params.kv_heads + kv; }
-    for (var d = 0u; d < params.head_dim; d++) {
-      let row = head * params.head_dim + d;
-      let part = row * projections.qkv_stride;
-      let sum = norm * qkv_part_scale(part) * qkv_tile_sum(at, part, 0u) + qkv_row_bias(row).x;
-      if (local == 0u) { projected[place * params.head_dim + d] = sum; }
+    // Each lane keeps the sum of a row of its own: what follows it is done for all of them at once.
+    for (var d = 0u; d < params.head_dim; d += WORKGROUP) {
+      let first = head * params.head_dim + d;
+      let turns = min(WORKGROUP, params.head_dim - d);
+      var mine = 0.0;
+      for (var k = 0u; k < turns; k++) {
+        mine = select(mine, qkv_tile_sum(at, (first + k) * projections.qkv_stride, 0u), k == local);
+      }
+      if (local < turns) {
+        let row = first + local;
+        let scale = norm * qkv_part_scale(row * projections.qkv_stride);
+        projected[place * params.head_dim + d + local] = scale * mine + qkv_row_bias(row).x;
+      }
     }
   }
   workgroupBarrier();
