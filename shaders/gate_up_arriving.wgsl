@@ -26,6 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let first = (group.y * groups.x + group.x) * ROWS;
   let end = min(first + ROWS, rows_count());
   let stay = rows_stay();
+  x_begin(at.local);
   if (first == 0u && at.local == 0u) { row_list[0] = rows_count(); }
   for (var i = first + team_first(at) * TILE_ROWS; i < min(end, stay); i += team_step(at) * TILE_ROWS) {
     let gate_parts = tile_parts(at, i, stay);

@@ -50,6 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let here = min(ROWS, params.rows - first);
   let scale = norm_scale(at);
   predict_begin(at.local, scale);
+  x_begin(at.local);
   workgroupBarrier();
   for (var r = at.local; r < ROWS; r += 4u * WORKGROUP) {
     let places = r + WORKGROUP * vec4<u32>(0u, 1u, 2u, 3u);

@@ -28,6 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let stay = rows_stay();
   if (first == 0u && at.local == 0u) { row_list[0] = rows_count(); }
   if (first >= rows_count()) { return; }
+  x_begin(at.local);
   let norm = x_normed(norm_scale(at));
   for (var i = first + team_first(at); i < min(end, stay); i += team_step(at)) {
     let slot = rows_at(i);

@@ -4,6 +4,7 @@ import { USED_FEATURES } from './tuning-key.js';
 /** The limits that matter to compute; a device is asked for as much of each as its adapter has. */
 export const COMPUTE_LIMITS = [
   'maxBufferSize',
+  'maxTextureDimension2D',
   'maxStorageBufferBindingSize',
   'maxUniformBufferBindingSize',
   'maxStorageBuffersPerShaderStage',

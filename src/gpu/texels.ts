@@ -29,8 +29,8 @@ export function mostTexelBytes(device: GPUDevice): number {
   return maxTextureDimension2D < TEXELS ? 0 : LINE * maxTextureDimension2D;
 }
 
-/** Lines that hold so many bytes. */
-const linesOf = (bytes: number): number => Math.ceil(bytes / LINE);
+/** Lines that hold so many bytes; WebGPU has no texture without any. */
+const linesOf = (bytes: number): number => Math.max(1, Math.ceil(bytes / LINE));
 
 /** Bytes that a texture for so many takes on the device. */
 export const texelBytes = (bytes: number): number => LINE * linesOf(bytes);

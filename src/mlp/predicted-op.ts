@@ -70,6 +70,8 @@ export type PredictedOpOptions = Omit<ActiveOpOptions, 'gateBias' | 'upBias' | '
 
 /** Rows of a segment on software adapters: each finds the input's signs anew, and has barriers of its own. */
 const SOFTWARE_ROWS = 256;
+/** Columns of an x that fits the 16 KB of a workgroup's memory beside the lists of so many rows. */
+const MOST_NEAR = 2560;
 
 /** `gate_up_predicted`, and for a predictor of low rank the projection before it. */
 export class PredictedOp {
@@ -94,7 +96,8 @@ export class PredictedOp {
       rowVariant(device, 'gate_up_active', gate.dtype, false, columns, 'f32', gate.storage);
     // Every lane has a row's score to find, on software adapters four of them.
     const least = traitsOf(device).software ? SOFTWARE_ROWS : chosen.WORKGROUP;
-    const variant = { ...chosen, ROWS: Math.max(chosen.ROWS, least) };
+    const near = columns <= MOST_NEAR ? chosen.x : 'buffer';
+    const variant = { ...chosen, x: near, ROWS: Math.max(chosen.ROWS, least) };
     const { team, tile, width, ROWS } = variant;
     const stored = unitsOf(gate.dtype, width, columns, options.compute, gate.storage);
     this.segment = ROWS;

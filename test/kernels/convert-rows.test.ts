@@ -19,6 +19,7 @@ const FROM_SLAB = 0x80000000;
 const cases = pairwise(
   {
     from: ['f32', 'f16', 'bf16', 'q8', 'q4'],
+    storage: ['buffer', 'texture'],
     to: ['f32', 'f16'],
     table: ['copy_rows', 'index_select'],
     parts: [1, 2],
@@ -91,7 +92,12 @@ describeAdapters('converting copies', (ctx) => {
             shardsOf(N, one.shards).map(({ base, rows: held }, s) => ({
               table,
               variant: {
-                slots: { vector: '4', fields: 'convert', from, to },
+                slots: {
+                  vector: '4',
+                  fields: one.storage === 'texture' ? 'convert_texels' : 'convert',
+                  from,
+                  to,
+                },
                 constants: { WORKGROUP, ROWS },
               },
               params: [0, 0, 0, 0, base, held, p + s === 0 ? 1 : 0, moving ? (s === 0 ? 1 : 0) : CAPACITY],
@@ -99,7 +105,7 @@ describeAdapters('converting copies', (ctx) => {
                 region,
                 ids: region,
                 row_list: rowList,
-                pool0: lab.buffer(storeRows(given, cols, every.slice(base, base + held), from)),
+                pool0: lab.rows(one.storage, storeRows(given, cols, every.slice(base, base + held), from)),
                 slab0: slabBuffer,
                 shape: lab.uniform([
                   pool.stride,

@@ -2,6 +2,7 @@
 import { it } from 'vitest';
 import { copyRows as copyTwin, stagedMoves } from '../../shaders/copy_rows.js';
 import { indexSelect as selectTwin } from '../../shaders/index_select.js';
+import type { Bindable } from '../../src/gpu/kernel.js';
 import { copyRows, indexSelect } from '../../src/slab/kernels.js';
 import { copyStagedRows } from '../../src/slab/staged-kernels.js';
 import { describeAdapters } from '../support/adapters.js';
@@ -15,6 +16,7 @@ const CAPACITY = 40;
 const FROM_SLAB = 0x80000000;
 
 const factors = {
+  storage: ['buffer', 'texture'],
   vector: [1, 2, 4],
   fields: [1, 2, 3],
   WORKGROUP: [16, 64, 128],
@@ -26,6 +28,7 @@ const factors = {
 } as const;
 
 interface Setup {
+  readonly storage: 'buffer' | 'texture';
   readonly vector: number;
   readonly fields: number;
   readonly WORKGROUP: number;
@@ -34,6 +37,10 @@ interface Setup {
   readonly shards: number;
   readonly fold: number;
 }
+
+/** Textures give whole vectors only. */
+const wholeVectors = ({ storage, vector }: Pick<Setup, 'storage' | 'vector'>) =>
+  storage === 'buffer' || vector === 4;
 
 /** Random pool and slab fields of any bits, on the device and here. */
 function makeFields(lab: Lab, one: Setup, random: () => number) {
@@ -60,16 +67,19 @@ function launches(
 ): Launch[] {
   const vectors = [0, 1, 2, 3].map((k) => (fields[k] ? fields[k].rowWords / one.vector : 0));
   return shardsOf(N, one.shards).map(({ base, rows }, s) => {
-    const bound: Record<string, GPUBuffer> = { ...buffers };
+    const bound: Record<string, Bindable> = { ...buffers };
     fields.forEach(({ pool, rowWords, buffer }, k) => {
-      bound[`pool${k}`] = lab.buffer(pool.slice(base * rowWords, (base + rows) * rowWords));
+      bound[`pool${k}`] = lab.rows(one.storage, pool.slice(base * rowWords, (base + rows) * rowWords));
       bound[`slab${k}`] = buffer;
     });
     const [x, y] = folded(Math.max(1, Math.ceil(count / one.ROWS)), one.fold);
     return {
       table,
       variant: {
-        slots: { vector: String(one.vector), fields: String(one.fields) },
+        slots: {
+          vector: String(one.vector),
+          fields: `${one.fields}${one.storage === 'texture' ? '_texels' : ''}`,
+        },
         constants: { WORKGROUP: one.WORKGROUP, ROWS: one.ROWS },
       },
       params: [...vectors, base, rows, s === 0 ? 1 : 0, last(s)],
@@ -93,7 +103,11 @@ function makeMoves(random: () => number, kind: string): { moves: Uint32Array<Arr
   return { moves: Uint32Array.from(moves), active };
 }
 
-const copies = pairwise({ ...factors, moves: ['none', 'one', 'pool', 'slab', 'mixed'] } as const, source(5));
+const copies = pairwise(
+  { ...factors, moves: ['none', 'one', 'pool', 'slab', 'mixed'] } as const,
+  source(5),
+  wholeVectors,
+);
 
 describeAdapters('copy_rows', (ctx) => {
   copies.forEach((one, seed) => {
@@ -124,7 +138,16 @@ describeAdapters('copy_rows', (ctx) => {
 describeAdapters('copy_rows', (ctx) => {
   it('moves rows within the slab and keeps the list only where its parameters say so', () =>
     useLab(ctx.device, async (lab) => {
-      const one = { vector: 4, fields: 2, WORKGROUP: 64, ROWS: 4, words: '4 20', shards: 3, fold: 1 };
+      const one = {
+        storage: 'texture',
+        vector: 4,
+        fields: 2,
+        WORKGROUP: 64,
+        ROWS: 4,
+        words: '4 20',
+        shards: 3,
+        fold: 1,
+      } as const;
       const fields = makeFields(lab, one, source(20));
       const { moves, active } = makeMoves(source(21), 'mixed');
       const rowList = lab.poisoned(4 + CAPACITY);
@@ -147,7 +170,13 @@ describeAdapters('copy_rows', (ctx) => {
 });
 
 const scatters = pairwise(
-  { ...factors, shards: [1], moves: ['none', 'one', 'pool', 'slab', 'mixed'], first: [0, 7] } as const,
+  {
+    ...factors,
+    storage: ['buffer'],
+    shards: [1],
+    moves: ['none', 'one', 'pool', 'slab', 'mixed'],
+    first: [0, 7],
+  } as const,
   source(7),
 );
 
@@ -210,6 +239,7 @@ const selects = pairwise(
   // Up to 45 ids, more than the slots there are; an id may come twice.
   { ...factors, count: [0, 1, 17, CAPACITY, CAPACITY + 5] } as const,
   source(6),
+  wholeVectors,
 );
 
 describeAdapters('index_select', (ctx) => {

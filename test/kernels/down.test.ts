@@ -27,7 +27,10 @@ const cases = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
     rows: ['dense', 'packed', 'indexed', 'slots'],
-    sums: ['1x1', '1x2', '1x4', '4x1', '8x1'],
+    sums: ['1x1', '1x2', '1x4', '4x1', '8x1', 'row'],
+    /** Vectors a lane of sums `row`. */
+    lane: [1, 3, 8],
+    storage: ['buffer', 'texture'],
     width: ['vector', 'word', 'shifted'],
     WORKGROUP: [16, 64, 128],
     columns: [1, 20, 77, 600],
@@ -41,6 +44,7 @@ const cases = pairwise(
     (one.shards === 1 || one.rows === 'dense' || one.rows === 'indexed') &&
     (one.m === N || one.rows !== 'dense') &&
     fits(one.width, one.weights) &&
+    (one.sums === 'row' || one.lane === 1) &&
     // A vector of q8 or q4 times a batch is more sums than there are registers, and no variant.
     (one.width === 'word' || sumsBatch(one.sums) === 1 || (one.weights !== 'q8' && one.weights !== 'q4')),
 );
@@ -51,7 +55,8 @@ describeAdapters('down', (ctx) => {
       useLab(ctx.device, async (lab) => {
         checkWidth(one.width, ctx, skip);
         const { weights, columns: H, batch, splits, sums, width, WORKGROUP } = one;
-        const { slots: storedAs, units } = unitsOf(weights, width, H);
+        const { slots: storedAs, units } = unitsOf(weights, width, H, 'f32', one.storage);
+        const vectors = sums === 'row' ? one.lane : Number(sums[2]);
         const random = source(seed);
         const given = randomValues(random, N * H);
         const D = stored(given, H, weights);
@@ -106,7 +111,7 @@ describeAdapters('down', (ctx) => {
                   rows: one.rows,
                   finish: 'partials',
                 },
-                constants: { WORKGROUP },
+                constants: { WORKGROUP, ...(sums === 'row' ? { LANE_VECTORS: one.lane } : {}) },
               },
               params: [
                 rows,
@@ -121,8 +126,8 @@ describeAdapters('down', (ctx) => {
                 shape.dotVectors,
               ],
               step: [batch],
-              buffers: { ...shared, weights: lab.buffer(held) },
-              grid: [Math.ceil(units / (WORKGROUP * Number(sums[2]))), splits, tiles] as const,
+              buffers: { ...shared, weights: lab.rows(one.storage, held) },
+              grid: [Math.ceil(units / (WORKGROUP * vectors)), splits, tiles] as const,
             };
           }),
         );

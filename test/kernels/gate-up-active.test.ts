@@ -13,7 +13,7 @@ import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes, TOLERANCE_F16 } from './compare.js';
 import { poisoned, rowParams, rowShape, storeRows, useLab } from './lab.js';
-import { checkF16, checkTeam, fits, randomValues, source, checkWidth } from './make.js';
+import { checkF16, checkOctets, checkTeam, checkWidth, fits, nears, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -25,7 +25,10 @@ const cases = pairwise(
     width: ['vector', 'word', 'shifted'],
     team: ['lane', 'subgroup', 'workgroup'],
     tile: ['1x1', '2x1', '4x1'],
-    bias: ['none', 'row'],
+    bias: ['none', 'row', 'row_texels'],
+    storage: ['buffer', 'texture'],
+    STAGED: [0, 1],
+    OCTETS: [0, 1],
     activation: ['relu', 'silu'],
     threshold: [0, 0.5, 1e9],
     ALL: [0, 1],
@@ -36,7 +39,10 @@ const cases = pairwise(
     fold: [1, 2],
   } as const,
   source(21),
-  ({ weights, width, compute }) => fits(width, weights, compute) && (compute === 'f32' || weights === 'f16'),
+  (one) =>
+    nears(one) &&
+    fits(one.width, one.weights, one.compute) &&
+    (one.compute === 'f32' || one.weights === 'f16'),
 );
 
 /** What rounding may change: the rows so near the threshold that they may be active or not, and each value. */
@@ -70,13 +76,14 @@ describeAdapters('gate_up_active', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
+        checkOctets(one.OCTETS, ctx, skip);
         const { K, weights, activation, threshold, ALL, ROWS, WORKGROUP } = one;
-        const { slots, units } = unitsOf(weights, one.width, K, one.compute);
+        const { slots, units } = unitsOf(weights, one.width, K, one.compute, one.storage);
         const random = source(seed + 100);
         const given = [randomValues(random, N * K), randomValues(random, N * K)];
         const [gate, up] = given.map((matrix) => stored(matrix, K, weights));
-        const gateBias = one.bias === 'row' ? randomValues(random, N) : undefined;
-        const upBias = one.bias === 'row' ? randomValues(random, N) : undefined;
+        const gateBias = one.bias !== 'none' ? randomValues(random, N) : undefined;
+        const upBias = one.bias !== 'none' ? randomValues(random, N) : undefined;
         const every = Array.from({ length: N }, (_, i) => i);
         const xStride = activationStride(K);
         // What is normed: x times the norm's weight, over the root mean square of what x was.
@@ -98,13 +105,20 @@ describeAdapters('gate_up_active', (ctx) => {
         const wide = (bias?: Float32Array) => {
           const four = new Float32Array(N * 4).fill(Number.NaN);
           for (let r = 0; r < N; r++) four[r * 4] = bias ? bias[r] : 0;
-          return lab.buffer(four);
+          return lab.rows(one.bias === 'row_texels' ? 'texture' : 'buffer', four);
         };
         lab.run({
           table: gateUpActive,
           variant: {
             slots: { ...slots, team: one.team, tile: one.tile, bias: one.bias, activation, norm: one.norm },
-            constants: { ROWS, WORKGROUP, ALL },
+            constants: {
+              ROWS,
+              WORKGROUP,
+              ALL,
+              STAGED: one.STAGED,
+              X_QUADS: xStride / 4,
+              OCTETS: one.OCTETS,
+            },
           },
           params: rowParams({
             rows: N,
@@ -115,8 +129,8 @@ describeAdapters('gate_up_active', (ctx) => {
             norm: { columns: K, eps },
           }),
           buffers: {
-            weights: lab.buffer(storeRows([given[0]], K, every, weights)),
-            up_weights: lab.buffer(storeRows([given[1]], K, every, weights)),
+            weights: lab.rows(one.storage, storeRows([given[0]], K, every, weights)),
+            up_weights: lab.rows(one.storage, storeRows([given[1]], K, every, weights)),
             bias: wide(gateBias),
             up_bias: wide(upBias),
             x: lab.buffer(given32),
@@ -193,7 +207,8 @@ describeAdapters('gate_up_active', (ctx) => {
 const segmented = pairwise(
   {
     weights: ['f32', 'f16', 'q8', 'q4'],
-    sums: ['1x1', '1x2'],
+    sums: ['1x1', '1x2', 'row'],
+    storage: ['buffer', 'texture'],
     splits: [1, 2, 5],
     H: [4, 77, 200],
     counts: ['some', 'none', 'all'],
@@ -211,7 +226,7 @@ describeAdapters('down over segments', (ctx) => {
         const { weights, H, splits, sums, finish } = one;
         const random = source(seed + 300);
         const width = weights === 'q8' || weights === 'q4' ? 'word' : 'vector';
-        const { slots, units } = unitsOf(weights, width, H);
+        const { slots, units } = unitsOf(weights, width, H, 'f32', one.storage);
         const given = randomValues(random, N * H);
         const D = stored(given, H, weights);
         const segments = Math.ceil(N / SEGMENT);
@@ -237,18 +252,20 @@ describeAdapters('down over segments', (ctx) => {
         const out = lab.buffer(before);
         const scaled = lab.poisoned(quads * 4);
         const partials = lab.poisoned(splits * quads * 4);
-        const vectors = Number(sums[2]);
+        // Three vectors of 8 lanes each do not come out even.
+        const vectors = sums === 'row' ? 3 : Number(sums[2]);
         const perVector = Number(slots.quads);
         lab.run({
           table: down,
           variant: {
             slots: { dtype: slots.dtype, quads: slots.quads, sums, rows: 'segments', finish },
-            constants: { WORKGROUP: 8, SEGMENT },
+            constants: { WORKGROUP: 8, SEGMENT, ...(sums === 'row' ? { LANE_VECTORS: vectors } : {}) },
           },
           params: [N, 0, quads, N, 0, H, quads * 4, shape.stride, units, shape.dotVectors],
           step: [1],
           buffers: {
-            weights: lab.buffer(
+            weights: lab.rows(
+              one.storage,
               storeRows(
                 [given],
                 H,

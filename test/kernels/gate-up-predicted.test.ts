@@ -16,7 +16,7 @@ import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { poisoned, rowParams, rowShape, storeRows, useLab } from './lab.js';
-import { checkTeam, randomValues, source } from './make.js';
+import { checkOctets, checkTeam, nears, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 150;
@@ -25,6 +25,9 @@ const cases = pairwise(
   {
     predictor: ['low_rank', 'signs'],
     weights: ['f32', 'q8'],
+    storage: ['buffer', 'texture'],
+    STAGED: [0, 1],
+    OCTETS: [0, 1],
     team: ['lane', 'subgroup', 'workgroup'],
     tile: ['1x1', '4x1'],
     activation: ['relu', 'silu'],
@@ -40,7 +43,8 @@ const cases = pairwise(
   } as const,
   source(41),
   // Software adapters take seconds to compile a team of a workgroup with tiles.
-  ({ predictor, rank, bits, inputBits, team, tile, WORKGROUP }) =>
+  ({ STAGED, OCTETS, predictor, rank, bits, inputBits, team, tile, WORKGROUP }) =>
+    nears({ STAGED, OCTETS, tile, team }) &&
     (predictor === 'low_rank' ? bits === 1 && inputBits === 1 : rank === 1) &&
     (team !== 'workgroup' || (tile === '1x1' && WORKGROUP === 8)),
 );
@@ -76,9 +80,10 @@ describeAdapters('gate_up_predicted', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         checkTeam(one.team, ctx, skip);
+        checkOctets(one.OCTETS, ctx, skip);
         const { K, weights, activation, threshold, ROWS, WORKGROUP } = one;
         const width = weights === 'q8' ? 'word' : 'vector';
-        const { slots, units } = unitsOf(weights, width, K);
+        const { slots, units } = unitsOf(weights, width, K, 'f32', one.storage);
         const random = source(seed + 700);
         const given = [randomValues(random, N * K), randomValues(random, N * K)];
         const [gate, up] = given.map((matrix) => stored(matrix, K, weights));
@@ -126,6 +131,9 @@ describeAdapters('gate_up_predicted', (ctx) => {
               BITS: one.bits,
               INPUT_BITS: one.inputBits,
               WORDS: planeWords(K),
+              STAGED: one.STAGED,
+              X_QUADS: xStride / 4,
+              OCTETS: one.OCTETS,
             },
           },
           params: rowParams({
@@ -138,8 +146,8 @@ describeAdapters('gate_up_predicted', (ctx) => {
           }),
           buffers: {
             predict: lab.uniform([K, f32Bits(predictor.kind === 'signs' ? predictor.scale : 0)]),
-            weights: lab.buffer(storeRows([given[0]], K, every, weights)),
-            up_weights: lab.buffer(storeRows([given[1]], K, every, weights)),
+            weights: lab.rows(one.storage, storeRows([given[0]], K, every, weights)),
+            up_weights: lab.rows(one.storage, storeRows([given[1]], K, every, weights)),
             codes: lab.buffer(data),
             latent: lab.buffer(latent),
             x: lab.buffer(given32),

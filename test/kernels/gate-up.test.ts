@@ -11,7 +11,9 @@ import { folded, poisonRows, rowParams, rowShape, shardsOf, spread, storeRows, u
 import {
   cheap,
   checkF16,
+  checkOctets,
   checkTeam,
+  nears,
   randomIds,
   randomValues,
   sharedTiles,
@@ -29,13 +31,16 @@ const cases = pairwise(
     compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup', 'shared'],
     rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked'],
-    bias: ['none', 'row'],
+    bias: ['none', 'row', 'row_texels'],
+    storage: ['buffer', 'texture'],
     // All of them: activation.test.ts.
     activation: ['silu', 'relu2'],
     tile: ['1x1', '2x1', '4x1', '1x8', '4x4', '4x8'],
     width: ['vector', 'word', 'shifted'],
     ROWS: [1, 4, 16, 64],
     UNROLL: [1, 2, 4],
+    STAGED: [0, 1],
+    OCTETS: [0, 1],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -47,6 +52,7 @@ const cases = pairwise(
   (one) =>
     (one.shards === 1 || !one.rows.startsWith('packed')) &&
     (one.m === N || one.rows !== 'dense') &&
+    nears(one) &&
     cheap(one),
 );
 cases.push(
@@ -64,14 +70,15 @@ describeAdapters('gate_up', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
+        checkOctets(one.OCTETS, ctx, skip);
         const { K, batch, activation, weights, team, tile, width, ROWS, WORKGROUP } = one;
-        const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
+        const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute, one.storage);
         const random = source(seed);
         const given = [randomValues(random, N * K), randomValues(random, N * K)];
         const [gate, up] = given.map((matrix) => stored(matrix, K, weights));
         const x = randomValues(random, batch * K);
-        const gateBias = one.bias === 'row' ? randomValues(random, N) : undefined;
-        const upBias = one.bias === 'row' ? randomValues(random, N) : undefined;
+        const gateBias = one.bias !== 'none' ? randomValues(random, N) : undefined;
+        const upBias = one.bias !== 'none' ? randomValues(random, N) : undefined;
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
         const packed = one.rows.startsWith('packed');
@@ -138,7 +145,14 @@ describeAdapters('gate_up', (ctx) => {
                   bias: one.bias,
                   activation,
                 },
-                constants: { ROWS, WORKGROUP, UNROLL: one.UNROLL },
+                constants: {
+                  ROWS,
+                  WORKGROUP,
+                  UNROLL: one.UNROLL,
+                  STAGED: one.STAGED,
+                  X_QUADS: xStride / 4,
+                  OCTETS: one.OCTETS,
+                },
               },
               params: rowParams({
                 ...shard,
@@ -148,7 +162,11 @@ describeAdapters('gate_up', (ctx) => {
                 outStride,
               }),
               step: [batch],
-              buffers: { ...shared, weights: lab.buffer(rows), bias: lab.buffer(biases) },
+              buffers: {
+                ...shared,
+                weights: lab.rows(one.storage, rows),
+                bias: lab.rows(one.bias === 'row_texels' ? 'texture' : 'buffer', biases),
+              },
               grid: [gx, gy, tiles] as const,
             };
           }),

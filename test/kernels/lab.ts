@@ -1,8 +1,15 @@
 /** What a kernel test needs around a kernel: buffers, poison, a launch, and its uniforms in the order of the WGSL. */
 import { BufferGroup, f32Bits, upload } from '../../src/gpu/buffers.js';
-import { encodeDispatch, type KernelTable, kernel, type Variant } from '../../src/gpu/kernel.js';
+import {
+  type Bindable,
+  encodeDispatch,
+  type KernelTable,
+  kernel,
+  type Variant,
+} from '../../src/gpu/kernel.js';
 import { packRows, rowBytes, type StoredDtype, valueVectors } from '../../src/gpu/layout.js';
 import { readBuffer } from '../../src/gpu/readback.js';
+import { type RowStorage, texelBytes, uploadTexels } from '../../src/gpu/texels.js';
 
 /** What outputs hold before a kernel runs, bit for bit: a NaN as f32, a number that nothing here uses as u32. */
 export const POISON = 0xffc0beef;
@@ -16,7 +23,7 @@ export interface Launch {
   params: readonly number[];
   /** The uniform `step`, for kernels that have it. */
   step?: readonly number[];
-  buffers: Readonly<Record<string, GPUBuffer>>;
+  buffers: Readonly<Record<string, Bindable>>;
   grid: readonly [number, number, number];
 }
 
@@ -40,6 +47,20 @@ export class Lab {
     upload(this.device, buffer, 0, padded);
     this.words.set(buffer, words);
     return buffer;
+  }
+
+  /** A texture of these stored vectors, as pools have it; what its last line has beyond them is poisoned. */
+  texels(data: Float32Array | Uint32Array | Uint8Array): GPUTexture {
+    const texture = this.memory.texels('test', data.byteLength);
+    const lines = new Uint8Array(poisoned(texelBytes(data.byteLength) / 4).buffer);
+    lines.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    uploadTexels(this.device, texture, lines);
+    return texture;
+  }
+
+  /** One or the other. */
+  rows(storage: RowStorage, data: Float32Array | Uint32Array | Uint8Array): Bindable {
+    return storage === 'texture' ? this.texels(data) : this.buffer(data);
   }
 
   /** A uniform buffer of these words, beside `params` and `step`. */

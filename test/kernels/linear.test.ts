@@ -23,7 +23,9 @@ import {
 import {
   cheap,
   checkF16,
+  checkOctets,
   checkTeam,
+  nears,
   randomIds,
   randomValues,
   sharedTiles,
@@ -42,7 +44,8 @@ const cases = pairwise(
     compute: ['f32', 'f16'],
     team: ['lane', 'subgroup', 'workgroup', 'shared'],
     rows: ['dense', 'masked', 'packed', 'packed_masked', 'indexed', 'indexed_masked', 'slots'],
-    bias: ['none', 'row'],
+    bias: ['none', 'row', 'row_texels'],
+    storage: ['buffer', 'texture'],
     put: ['store', 'add', 'activate', 'gated'],
     // All of them: activation.test.ts.
     activation: ['identity', 'silu', 'fatrelu'],
@@ -51,6 +54,8 @@ const cases = pairwise(
     width: ['vector', 'word', 'shifted'],
     ROWS: [1, 4, 16, 64],
     UNROLL: [1, 2, 4],
+    STAGED: [0, 1],
+    OCTETS: [0, 1],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -67,6 +72,7 @@ const cases = pairwise(
     (one.m === N || one.rows !== 'dense') &&
     // A jump would turn rounding into any difference.
     (one.compute === 'f32' || (one.activation !== 'fatrelu' && one.threshold <= 0)) &&
+    nears(one) &&
     cheap(one),
 );
 cases.push(
@@ -81,12 +87,13 @@ describeAdapters('linear', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
+        checkOctets(one.OCTETS, ctx, skip);
         const { K, batch, put, activation } = one;
         const random = source(seed);
         const given = randomValues(random, N * K);
         const W = stored(given, K, one.weights);
         const x = randomValues(random, batch * K);
-        const bias = one.bias === 'row' ? randomValues(random, N) : undefined;
+        const bias = one.bias !== 'none' ? randomValues(random, N) : undefined;
         const gate = put === 'gated' ? randomValues(random, batch * N) : undefined;
         const ids = randomIds(random, one.m, N);
         const every = Array.from({ length: N }, (_, i) => i);
@@ -143,7 +150,7 @@ describeAdapters('linear', (ctx) => {
           ),
         };
         const { weights, team, tile, width, ROWS, WORKGROUP } = one;
-        const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
+        const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute, one.storage);
         lab.run(
           ...shardsOf(N, one.shards).map((shard) => {
             const here = every.slice(shard.base, shard.base + shard.rows);
@@ -170,7 +177,14 @@ describeAdapters('linear', (ctx) => {
                   put,
                   norm: 'none',
                 },
-                constants: { ROWS, WORKGROUP, UNROLL: one.UNROLL },
+                constants: {
+                  ROWS,
+                  WORKGROUP,
+                  UNROLL: one.UNROLL,
+                  STAGED: one.STAGED,
+                  X_QUADS: xStride / 4,
+                  OCTETS: one.OCTETS,
+                },
               },
               params: rowParams({
                 ...shard,
@@ -183,7 +197,11 @@ describeAdapters('linear', (ctx) => {
                 fat: FAT,
               }),
               step: [batch],
-              buffers: { ...shared, weights: lab.buffer(rows), bias: lab.buffer(biases) },
+              buffers: {
+                ...shared,
+                weights: lab.rows(one.storage, rows),
+                bias: lab.rows(one.bias === 'row_texels' ? 'texture' : 'buffer', biases),
+              },
               grid: [gx, gy, tiles] as const,
             };
           }),

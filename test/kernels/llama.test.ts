@@ -17,6 +17,7 @@ import { nameOf, pairwise } from './pairwise.js';
 const embeds = pairwise(
   {
     weights: ['f32', 'f16', 'bf16', 'q8', 'q4'],
+    storage: ['buffer', 'texture'],
     WORKGROUP: [16, 64, 128],
     K: [1, 5, 20, 77, 600],
     batch: [1, 3, 9],
@@ -41,7 +42,7 @@ describeAdapters('embed', (ctx) => {
         // As the model lays x out; what lies beyond K is made zero from the row's padding, as far as lanes reach.
         const xStride = activationStride(K);
         const shape = rowShape(K, weights);
-        const { dtype, quads } = unitsOf(weights, 'vector', K).slots;
+        const { dtype, quads } = unitsOf(weights, 'vector', K, 'f32', one.storage).slots;
         const written = shape.dotVectors * Number(quads) * 4;
         const nextNorm = randomValues(random, xStride);
         const x = lab.poisoned((batch + one.gridBatch) * xStride);
@@ -57,7 +58,7 @@ describeAdapters('embed', (ctx) => {
               params: rowParams({ rows, base, ...shape, xStride: xStride / 4 }),
               step: [batch],
               buffers: {
-                weights: lab.buffer(storeRows([given], K, here, weights)),
+                weights: lab.rows(one.storage, storeRows([given], K, here, weights)),
                 tokens: tokenBuffer,
                 ...outs,
               },

@@ -55,6 +55,37 @@ export function checkWidth(
     skip(`${ctx.adapter.name} flushes small f32 to zero`);
 }
 
+/**
+ * Skips sums by three shuffles, with the reason, where subgroups can have other than eight lanes. `octets`: the constant
+ * OCTETS.
+ */
+export function checkOctets(
+  octets: number,
+  ctx: { adapter: { name: string }; device: GPUDevice },
+  skip: (reason: string) => void,
+): void {
+  const { subgroupMinSize: least, subgroupMaxSize: most } = ctx.device.adapterInfo;
+  if (octets === 1 && !(least === 8 && most === 8))
+    skip(`${ctx.adapter.name} has subgroups of ${least} to ${most} lanes, not of 8`);
+}
+
+/** x goes to the workgroup's memory for one token, in tiles of rows; sums by shuffles are a subgroup's. */
+export function nears({
+  STAGED,
+  OCTETS,
+  tile,
+  team,
+  batch = 1,
+}: {
+  STAGED: number;
+  OCTETS: number;
+  tile: string;
+  team: string;
+  batch?: number;
+}): boolean {
+  return (STAGED === 0 || (batch === 1 && tile.endsWith('x1'))) && (OCTETS === 0 || team === 'subgroup');
+}
+
 /** Words are for q8 and q4 alone, shifts for f16 that is multiplied in f32. */
 export function fits(width: string, weights: string, compute = 'f32'): boolean {
   if (width === 'shifted') return weights === 'f16' && compute === 'f32';
@@ -74,6 +105,8 @@ interface Cut {
   readonly batch: number;
   readonly fold: number;
   readonly UNROLL?: number;
+  readonly STAGED?: number;
+  readonly OCTETS?: number;
 }
 
 /**
@@ -119,6 +152,8 @@ export function sharedTiles<C extends Cut>(one: C, change: Partial<NoInfer<C>> =
     tile: '4x8',
     WORKGROUP: 16,
     ROWS: 64,
+    STAGED: 0,
+    OCTETS: 0,
     // Five quads of f32 end in the middle of an octet.
     K: weights === 'f32' ? 20 : 77,
     batch: i % 2 === 0 ? 9 : 3,
@@ -134,6 +169,8 @@ export function tiledWorkgroup<C extends Cut>(one: C): C {
     width: 'vector',
     team: 'workgroup',
     tile: '1x8',
+    STAGED: 0,
+    OCTETS: 0,
     WORKGROUP: 16,
     ROWS: 4,
     K: 77,

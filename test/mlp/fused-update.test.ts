@@ -174,6 +174,7 @@ describeAdapters('update fused with the layer', (ctx) => {
     ['a pool in shards', { maxShardBytes: 4000 }, 3],
     ['a slab that converts', { dtype: 'f16', slabDtype: 'f32' }, 3],
     ['no gate', { plain: true }, 1],
+    ['a pool in textures', { storage: 'texture' }, 1],
   ])('leaves the rows to a copy: %s', async (_, change, copies) => {
     const config: LayerConfig = { rows: ROWS, hidden: 20, capacity: CAPACITY, ...change };
     const { weights, twin } = makeLayer(config, 31);

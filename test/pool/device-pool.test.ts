@@ -3,10 +3,13 @@ import { encodeBf16, encodeF16 } from '../../src/dtype.js';
 import { DeviceLimitError, NonFiniteError, OptionError, ShapeError } from '../../src/errors.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { packRows } from '../../src/gpu/layout.js';
+import { fasterStorage, type RowStorage } from '../../src/gpu/texels.js';
+import { requestDevice } from '../../src/node/device.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { DevicePool, type PoolOptions } from '../../src/pool/device-pool.js';
 import type { FieldSpec } from '../../src/pool/fields.js';
+import { HostPool } from '../../src/pool/host-pool.js';
 import { QuantizationMeter } from '../../src/quantize.js';
 import { Slab } from '../../src/slab/slab.js';
 import { tap } from '../slab/tap.js';
@@ -35,30 +38,36 @@ async function shardsOf(pool: DevicePool, name: string): Promise<number[]> {
 }
 
 describeAdapters('device pool', (ctx) => {
-  it.each([undefined, 1000, 300, 128])(
-    'stores rows as they should be, shards of at most %s bytes',
-    async (maxShardBytes) => {
-      const { device } = ctx;
-      const before = gpuBytes(device);
-      const { pool, images } = makePool(device, 37, shapes, { maxShardBytes });
-      for (const [name, { words, stride }] of images) {
-        const field = pool.field(name);
-        expect(field.rowBytes).toBe(stride * 4);
-        expect(await shardsOf(pool, name)).toEqual(Array.from(words));
-        let base = 0;
-        for (const shard of field.shards) {
-          expect(shard.base).toBe(base);
-          expect(shard.rows * field.rowBytes).toBeLessThanOrEqual(maxShardBytes ?? 1e9);
-          base += shard.rows;
-        }
-        expect(base).toBe(37);
+  it.each<[number | undefined, RowStorage]>([
+    [undefined, 'buffer'],
+    [1000, 'buffer'],
+    [300, 'buffer'],
+    [128, 'buffer'],
+    [undefined, 'texture'],
+    [300, 'texture'],
+  ])('stores rows as they should be, shards of at most %s bytes, in a %s', async (maxShardBytes, storage) => {
+    const { device } = ctx;
+    const before = gpuBytes(device);
+    const { pool, images } = makePool(device, 37, shapes, { maxShardBytes, storage });
+    for (const [name, { words, stride }] of images) {
+      const field = pool.field(name);
+      expect(field.rowBytes).toBe(stride * 4);
+      expect(field.storage).toBe(storage);
+      expect(await shardsOf(pool, name)).toEqual(Array.from(words));
+      let base = 0;
+      for (const shard of field.shards) {
+        expect(shard.base).toBe(base);
+        expect('createView' in shard.memory).toBe(storage === 'texture');
+        expect(shard.rows * field.rowBytes).toBeLessThanOrEqual(maxShardBytes ?? 1e9);
+        base += shard.rows;
       }
-      expect(pool.rowBytes).toBe(128 + 64 + 48 + 16);
-      expect(gpuBytes(device) - before).toBe(pool.bytes);
-      pool.destroy();
-      expect(gpuBytes(device)).toBe(before);
-    },
-  );
+      expect(base).toBe(37);
+    }
+    expect(pool.rowBytes).toBe(128 + 64 + 48 + 16);
+    expect(gpuBytes(device) - before).toBe(pool.bytes);
+    pool.destroy();
+    expect(gpuBytes(device)).toBe(before);
+  });
 
   it('converts on the way in', async () => {
     const { device } = ctx;
@@ -91,7 +100,10 @@ describeAdapters('device pool', (ctx) => {
     pool.destroy();
   });
 
-  it.each(['q8', 'q4'] as const)('quantises to %s on the way in and says what it cost', async (dtype) => {
+  it.each([
+    ['q8', 'buffer'],
+    ['q4', 'texture'],
+  ] as const)('quantises to %s on the way in and says what it cost, in a %s', async (dtype, storage) => {
     const { device } = ctx;
     const random = randomSource(4);
     const rows = 37;
@@ -108,7 +120,7 @@ describeAdapters('device pool', (ctx) => {
       const pool = DevicePool.from(
         device,
         { both: { parts }, down, scale },
-        { dtype, maxShardBytes, label: 'p' },
+        { dtype, maxShardBytes, storage, label: 'p' },
       );
       expect(pool.field('both').shards.length).toBe(maxShardBytes ? 4 : 1);
       expect(pool.field('both').rowBytes).toBe(stride);
@@ -214,6 +226,19 @@ describeAdapters('device pool', (ctx) => {
         ShapeError,
       ],
       ['a row wider than a shard', { a: { data, cols: 8 } }, { maxShardBytes: 31 }, DeviceLimitError],
+      [
+        'a row wider than a shard',
+        { a: { data, cols: 8 } },
+        { maxShardBytes: 31, storage: 'texture' },
+        DeviceLimitError,
+      ],
+      ['unknown storage', { a: { data, cols: 4 } }, { storage: 'image' as 'texture' }, OptionError],
+      [
+        'a buffer as a texture',
+        { a: { buffer: small, cols: 4, storeAs: 'f32' }, b: { data: data.subarray(0, 8), cols: 2 } },
+        { storage: 'texture' },
+        OptionError,
+      ],
     ];
     const before = gpuBytes(device);
     for (const [what, fields, options, error] of cases) {
@@ -221,6 +246,65 @@ describeAdapters('device pool', (ctx) => {
       expect(gpuBytes(device), what).toBe(before);
     }
     small.destroy();
+  });
+
+  it('says what is wrong with a storage, and what there is', () => {
+    const { device } = ctx;
+    const data = new Float32Array(24);
+    const from = (options: PoolOptions) => () => DevicePool.from(device, { a: { data, cols: 4 } }, options);
+    expect(from({ storage: 'image' as 'texture' })).toThrow(/"image".*buffer, texture or auto/);
+    const narrow = tap(device, { maxTextureDimension2D: 2048 }).device;
+    expect(() => DevicePool.from(narrow, { a: { data, cols: 4 } }, { storage: 'texture' })).toThrow(
+      /one row of pool is 16 bytes; a texture may have 0/,
+    );
+    // Where nothing is known to be faster, or there is no room for lines, and beside a buffer that is taken as it is.
+    const pool = DevicePool.from(narrow, { a: { data, cols: 4 } }, { storage: 'auto' });
+    expect(pool.field('a').storage).toBe('buffer');
+    pool.destroy();
+    const auto = from({ storage: 'auto' })();
+    expect(auto.field('a').storage).toBe(fasterStorage(device));
+    auto.destroy();
+    const buffer = device.createBuffer({ size: 96, usage: STORAGE });
+    const beside = DevicePool.from(
+      device,
+      { a: { buffer, cols: 4, storeAs: 'f32' }, b: { data, cols: 4 } },
+      { storage: 'auto' },
+    );
+    expect([...beside.fields.values()].map(({ storage }) => storage)).toEqual(['buffer', 'buffer']);
+    beside.destroy();
+    buffer.destroy();
+  });
+
+  it('is uploaded from packed rows, and again to another device, as a texture', async () => {
+    const { specs } = makeSpecs(37, shapes);
+    const host = HostPool.from(specs, { label: 'packed' });
+    const pool = DevicePool.fromHost(ctx.device, host, {
+      storage: 'texture',
+      maxShardBytes: 300,
+      keepSource: true,
+    });
+    const check = async () => {
+      for (const name of host.fields.keys()) {
+        expect(pool.field(name).storage).toBe('texture');
+        expect(await shardsOf(pool, name)).toEqual([
+          ...new Uint32Array(Uint8Array.from(host.fieldRows(name)).buffer),
+        ]);
+      }
+    };
+    await check();
+    expect(pool.field('gateUp').shards.length).toBeGreaterThan(10);
+    const other = await requestDevice({ adapter: ctx.adapter.name, tuning: false });
+    try {
+      const before = gpuBytes(ctx.device);
+      const { bytes } = pool;
+      await pool.rebuild(other.device);
+      expect(gpuBytes(ctx.device)).toBe(before - bytes);
+      expect([pool.device, pool.bytes, gpuBytes(other.device)]).toEqual([other.device, bytes, bytes]);
+      await check();
+    } finally {
+      pool.destroy();
+      other.destroy();
+    }
   });
 
   it('names the field and what was expected', () => {

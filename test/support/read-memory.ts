@@ -1,6 +1,6 @@
-import { destroyBuffer, storageBuffer } from '../../src/gpu/buffers.js';
+import { destroyBuffer, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
-import { contentOf, copyTexels } from '../../src/gpu/texels.js';
+import { contentOf, copyTexels, uploadTexels } from '../../src/gpu/texels.js';
 
 /** The first `bytes` bytes of what rows are stored in: a buffer, or the texels of a texture. */
 export async function readMemory(
@@ -18,4 +18,14 @@ export async function readMemory(
   } finally {
     destroyBuffer(device, buffer);
   }
+}
+
+/** Writes whole vectors to the beginning of such memory. */
+export function writeMemory(
+  device: GPUDevice,
+  memory: GPUBuffer | GPUTexture,
+  data: ArrayBufferView<ArrayBuffer>,
+): void {
+  if ('createView' in memory) uploadTexels(device, memory, data);
+  else upload(device, memory, 0, data);
 }

@@ -11,6 +11,7 @@ import { describeAdapters } from '../../support/adapters.js';
 import { largestDifference } from '../../support/compare-logits.js';
 import { argmax } from '../../support/llama-twin.js';
 import { SMALL_CONTEXT as CONTEXT, smallModel } from '../../support/make-model.js';
+import { writeMemory } from '../../support/read-memory.js';
 
 const PROMPT = [3, 1, 4, 1, 5, 9];
 const checkpoint: Checkpoint = await openCheckpoint(smallModel());
@@ -89,7 +90,7 @@ describeAdapters('greedy', (ctx) => {
     try {
       await session.prefill(PROMPT);
       const [{ memory }] = spoilt.head.field('weight').shards;
-      ctx.device.queue.writeBuffer(memory as GPUBuffer, 0, Float32Array.of(Number.NaN));
+      writeMemory(ctx.device, memory, Float32Array.of(Number.NaN, 0, 0, 0));
       const run = session.greedy(1, 4);
       await expect(run).rejects.toBeInstanceOf(NonFiniteError);
       await expect(run).rejects.toMatchObject({ details: { position: PROMPT.length } });

@@ -8,6 +8,7 @@ import { LlamaSession, type SessionOptions, type StepStats } from '../../../src/
 import { type LlamaWeights, loadWeights } from '../../../src/llama/weights.js';
 import { describeAdapters } from '../../support/adapters.js';
 import { smallModel } from '../../support/make-model.js';
+import { writeMemory } from '../../support/read-memory.js';
 
 const PROMPT = [3, 1, 4, 1, 5, 9];
 const COUNTS = [1, 5, 16];
@@ -144,7 +145,7 @@ describeAdapters('sampled', (ctx) => {
     await withSession(spoilt, { strategy }, async (session) => {
       await session.prefill(PROMPT);
       const [{ memory }] = spoilt.head.field('weight').shards;
-      ctx.device.queue.writeBuffer(memory as GPUBuffer, 0, Float32Array.of(Number.NaN));
+      writeMemory(ctx.device, memory, Float32Array.of(Number.NaN, 0, 0, 0));
       const sampler = new Sampler(HOW);
       for (const given of [sampler, undefined])
         await expect(session.follow(1, 4, given)).rejects.toBeInstanceOf(NonFiniteError);
