@@ -20,6 +20,8 @@
 //@again down: dtype
 // Not "above": a NaN stays active, and shows.
 fn keeps(gate: f32) -> bool { return !(abs(gate) <= params.threshold); }
+// Beyond the last row stands the last row: nothing comes of it.
+fn share_of(at: Lane, row: u32) -> f32 { return tile_share(at, min(row, params.rows - 1u) * params.row_stride); }
 var<private> y0: Quads;
 var<private> y1: Quads;
 var<private> y2: Quads;
@@ -43,7 +45,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // As many rows as there are lanes: what follows a row's sum is done for all of them at once.
     let turns = min(step, end - first);
     var mine = 0.0;
-    for (var k = 0u; k < turns; k++) { mine = select(mine, tile_sum(at, (first + k) * params.row_stride, 0u), k == lane); }
+    for (var k = 0u; k < turns; k += 4u) {
+      let sums = team_sums(at, vec4<f32>(share_of(at, first + k), share_of(at, first + k + 1u), share_of(at, first + k + 2u), share_of(at, first + k + 3u)));
+      mine = select(mine, sums, k == (lane & 4u));
+    }
     let own = min(first + lane, end - 1u) * params.row_stride;
     let gates = activate(norm * part_scale(own) * mine);
     var kept = subgroupBallot(lane < turns && keeps(gates)).x;
