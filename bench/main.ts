@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { OptionError, PairslabError } from '../src/errors.js';
+import type { StorageChoice } from '../src/gpu/texels.js';
 import { requestDevice } from '../src/node/device.js';
 import { announce } from '../src/node/model.js';
 import { Console, runSuite } from './lib/context.js';
@@ -44,6 +45,7 @@ interface Flags {
   full: boolean;
   resume: boolean;
   robustness: boolean;
+  storage: StorageChoice;
 }
 
 async function load(name: string): Promise<Suite> {
@@ -64,7 +66,7 @@ function suites(text: string): string[] {
 }
 
 async function run(flags: Flags): Promise<void> {
-  const { quick, full, robustness, resume, json, csv } = flags;
+  const { quick, full, robustness, storage, resume, json, csv } = flags;
   const names =
     flags.suite ?? SUITES.filter((name) => !PARTS.includes(name) && (full || !ON_REQUEST.includes(name)));
   // Before a device is taken, and before anything is measured that could not be kept.
@@ -74,7 +76,7 @@ async function run(flags: Flags): Promise<void> {
   const gpu = await requestDevice({ adapter: flags.adapter, robustness });
   announce(gpu);
   const timer = deviceTimer(gpu.device);
-  const head = provenance({ gpu, robustness, quick, full, timer: timer.kind, suites: names });
+  const head = provenance({ gpu, robustness, quick, full, storage, timer: timer.kind, suites: names });
   timer.destroy();
   setFreeBytes(freemem);
   const terminal = new Console();
@@ -101,7 +103,7 @@ async function run(flags: Flags): Promise<void> {
       const outcome = await runSuite(
         name,
         await load(name),
-        { gpu, robustness, quick, full },
+        { gpu, robustness, quick, full, storage },
         kept,
         terminal,
       );
@@ -142,6 +144,11 @@ const program = new Command('bench')
   )
   .option('--full', 'the whole grid, hours on a small machine; can be interrupted and resumed', false)
   .option('--resume', 'go on with the interrupted run whose results stand in FILE.partial', false)
+  .addOption(
+    new Option('--storage <kind>', 'what layers read their rows from; auto: what is faster on the adapter')
+      .choices(['buffer', 'texture', 'auto'])
+      .default('auto'),
+  )
   .option('--no-robustness', 'without bounds checks in shaders (a browser always has them)')
   .showHelpAfterError('(--help shows the options)')
   .action(run);

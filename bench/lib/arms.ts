@@ -169,6 +169,8 @@ export interface ArmTimes {
   estimates: Estimates | null;
   /** Device ms of the arms that could be the best, and of what `auto` took: all rounds, those after the others included. */
   finalMs: Partial<Record<Arm, number[]>>;
+  /** Of the rival. */
+  rival?: { steps: number; deviceMs: number[]; wallMs: number[] };
 }
 
 export interface ArmOptions {
@@ -183,6 +185,20 @@ export interface ArmOptions {
   finalMs?: number;
   /** Has a turn among the arms in each round: what they are held against. */
   beside?: () => Promise<void>;
+  /** An arm by another layer, which has its turns as well, but competes with none. */
+  rival?: { bench: LayerBench; arm: Arm };
+  /** Rounds in which wall time is taken too. Default: all. */
+  wallRounds?: number;
+}
+
+/** An arm that is ready to be timed. */
+interface Runner {
+  bench: LayerBench;
+  arm: Arm;
+  reuse: number;
+  sets: number;
+  device: number[];
+  wall: number[];
 }
 
 /** At most so many steps share a submit, so many are timed by wall; a set that is used more often is not cut. */
@@ -194,7 +210,7 @@ const FINAL_ROUNDS = { least: 10, most: 40 };
 
 /** Times arms that take turns in shuffled order, after two runs each that compile and that show how long a step takes. */
 export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<ArmTimes> {
-  const { chain, repeats, budgetMs, random, finalMs = 0, beside } = options;
+  const { chain, repeats, random, finalMs = 0, beside, rival, wallRounds = repeats } = options;
   const times: ArmTimes = {
     steps: {},
     deviceMs: {},
@@ -204,37 +220,39 @@ export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<
     estimates: null,
     finalMs: {},
   };
-  const arms: { arm: Arm; reuse: number; sets: number; device: number[]; wall: number[] }[] = [];
+  const arms: Runner[] = [];
   for (const arm of options.arms) {
     try {
-      await bench.deviceMs(arm, chain(1, arm));
-      const one = chain(1, arm);
-      const { reuse } = one;
-      const setMs = reuse * (await bench.deviceMs(arm, one));
-      const sets = Math.max(1, Math.min(Math.floor(STEPS.device / reuse), Math.ceil(budgetMs / setMs)));
-      const device: number[] = [];
-      const wall: number[] = [];
-      arms.push({ arm, reuse, sets, device, wall });
-      times.steps[arm] = sets * reuse;
-      times.deviceMs[arm] = device;
-      times.wallMs[arm] = wall;
+      const runner = await ready(bench, arm, options);
+      arms.push(runner);
+      times.steps[arm] = runner.sets * runner.reuse;
+      times.deviceMs[arm] = runner.device;
+      times.wallMs[arm] = runner.wall;
     } catch (error) {
       if (!isLimit(error)) throw error;
       bench.mlp.submitted();
       times.skipped[arm] = error.message;
     }
   }
+  const turns: (Runner | (() => Promise<void>))[] = [...arms];
+  if (beside) turns.push(beside);
+  if (rival) {
+    const other = await ready(rival.bench, rival.arm, options);
+    turns.push(other);
+    times.rival = { steps: other.sets * other.reuse, deviceMs: other.device, wallMs: other.wall };
+  }
   // From here on, warm.
   bench.chosen = {};
   for (let r = 0; r < repeats; r++) {
-    for (const turn of shuffle(beside ? [...arms, beside] : [...arms], random)) {
+    for (const turn of shuffle([...turns], random)) {
       if (typeof turn === 'function') {
         await turn();
         continue;
       }
       const { arm, reuse, sets, device, wall } = turn;
-      device.push(await bench.deviceMs(arm, chain(sets, arm)));
-      wall.push(await bench.wallMs(arm, chain(Math.min(sets, Math.ceil(STEPS.wall / reuse)), arm)));
+      device.push(await turn.bench.deviceMs(arm, chain(sets, arm)));
+      if (r < wallRounds)
+        wall.push(await turn.bench.wallMs(arm, chain(Math.min(sets, Math.ceil(STEPS.wall / reuse)), arm)));
     }
   }
   times.chosen = { ...bench.chosen };
@@ -257,6 +275,16 @@ export async function timeArms(bench: LayerBench, options: ArmOptions): Promise<
       times.finalMs[arm]?.push(await bench.deviceMs(arm, chain(sets, arm)));
   }
   return times;
+}
+
+/** Runs an arm twice: the first compiles, the second shows how many steps take about as long as a submit is to take. */
+async function ready(bench: LayerBench, arm: Arm, { chain, budgetMs }: ArmOptions): Promise<Runner> {
+  await bench.deviceMs(arm, chain(1, arm));
+  const one = chain(1, arm);
+  const { reuse } = one;
+  const setMs = reuse * (await bench.deviceMs(arm, one));
+  const sets = Math.max(1, Math.min(Math.floor(STEPS.device / reuse), Math.ceil(budgetMs / setMs)));
+  return { bench, arm, reuse, sets, device: [], wall: [] };
 }
 
 /** The arm that shows what `auto` costs: the one strategy that it took at all steps, whose times are there anyway; else its own. */

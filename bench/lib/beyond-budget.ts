@@ -235,7 +235,8 @@ class Bed {
         const stored = home === 'http' ? http : home === 'http.cached' ? { ...http, cache } : undefined;
         if (home === 'http.cached')
           for (const name of from.bundle?.pools.keys() ?? []) await from.bundle?.pool(name, stored).toHost();
-        bed.lanes.push(new Lane(spec, await loadWeights(device, from, { ...load, stored }), device));
+        const weights = await loadWeights(device, from, { ...load, stored, storage: context.storage });
+        bed.lanes.push(new Lane(spec, weights, device));
       }
       // Compiles and warms.
       await bed.round(0, BLOCK);

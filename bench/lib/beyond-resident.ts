@@ -159,7 +159,7 @@ async function measure(context: BenchContext): Promise<Record<Name, KeptLane>> {
   const folder = await DiskFolder.at(SHIPPED_MODEL);
   let weights: LlamaWeights | undefined;
   try {
-    weights = await loadWeights(device, await openCheckpoint(folder));
+    weights = await loadWeights(device, await openCheckpoint(folder), { storage: context.storage });
     for (const name of NAMES) lanes.set(name, new Lane(device, weights, LANES[name]));
     const promptIds = (await openTokenizer(folder)).encode(PROMPT);
     // The first round compiles and warms.

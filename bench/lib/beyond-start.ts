@@ -90,6 +90,7 @@ async function start(
   const weights = await loadWeights(device, checkpoint, {
     budget,
     pool,
+    storage: context.storage,
     stored: { gapBytes: HTTP_GAP_BYTES },
   });
   const session = new LlamaSession(device, weights);

@@ -54,7 +54,7 @@ export class Console {
 export async function runSuite(
   name: string,
   suite: Suite,
-  base: Pick<BenchContext, 'gpu' | 'robustness' | 'quick' | 'full'>,
+  base: Pick<BenchContext, 'gpu' | 'robustness' | 'quick' | 'full' | 'storage'>,
   kept: Kept,
   console: Console,
 ): Promise<SuiteOutcome> {

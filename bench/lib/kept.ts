@@ -17,6 +17,7 @@ const IDENTITY = [
   'settings',
   'quick',
   'full',
+  'storage',
 ] as const satisfies readonly (keyof Provenance)[];
 
 const FORMAT = 'pairslab bench, partial';

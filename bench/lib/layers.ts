@@ -1,4 +1,5 @@
 import { rowBytes, type StoredDtype } from '../../src/gpu/layout.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { randomSource } from '../../src/tune/stats.js';
@@ -53,7 +54,7 @@ export async function makeLayer(
   shape: Shape,
   dtype: StoredDtype,
   capacity: number,
-  pendingUpdates = MOST_STEPS,
+  { storage, pendingUpdates = MOST_STEPS }: { storage: RowStorage; pendingUpdates?: number },
 ): Promise<SparseMLP> {
   const { hidden, rows } = shape;
   // One array for all three: on the device they are three.
@@ -65,6 +66,7 @@ export async function makeLayer(
     down: values,
     downRows: true,
     dtype,
+    storage,
     capacity: Math.max(1, Math.min(capacity, mostSlots(device, shape, dtype))),
     pendingUpdates,
     fused: fusedUpdate,

@@ -1,3 +1,4 @@
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { type Costs, setTuning, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
 import { type CostOptions, type CostShape, measureCosts } from '../../src/tune/costs.js';
 
@@ -12,12 +13,16 @@ export class MeasuredCosts {
     this.before = tuningOf(device);
   }
 
-  /** Once a shape and dtype; four to six seconds on lavapipe. @returns what was measured. */
-  async measure({ hidden, rows, dtype }: CostShape, options: CostOptions = {}): Promise<Costs> {
-    const key = `${hidden} ${rows} ${dtype}`;
+  /** Once a shape, dtype and storage; four to six seconds on lavapipe. @returns what was measured. */
+  async measure(
+    { hidden, rows, dtype, storage }: CostShape & { storage: RowStorage },
+    options: CostOptions = {},
+  ): Promise<Costs> {
+    const shape = { hidden, rows, dtype, storage };
+    const key = Object.values(shape).join(' ');
     let found = this.costs.get(key);
     if (!found) {
-      found = await measureCosts(this.device, { hidden, rows, dtype }, options);
+      found = await measureCosts(this.device, shape, options);
       this.costs.set(key, found);
       setTuning(this.device, { entries: this.before?.entries ?? [], costs: [...this.costs.values()] });
     }

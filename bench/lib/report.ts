@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import type { StorageChoice } from '../../src/gpu/texels.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import type { NodeDevice } from '../../src/node/device.js';
 import { version } from '../../package.json';
@@ -35,6 +36,8 @@ export interface BenchContext<Gpu = NodeDevice> {
   readonly quick: boolean;
   /** The whole grid; without it, the part that the summary needs. */
   readonly full: boolean;
+  /** What layers read their rows from, where a case is not about one of the two; see lib/storage.ts. */
+  readonly storage: StorageChoice;
   log(line: string): void;
   /** Says on stderr how far the suite is; call it before every case. */
   progress(done: number, total: number, label: string): void;
@@ -67,6 +70,8 @@ export interface Provenance {
   settings: Readonly<Record<string, string>>;
   quick: boolean;
   full: boolean;
+  /** `--storage`; files that are older lack it and were measured with buffers. */
+  storage?: StorageChoice;
   node: string;
   platform: string;
   cpu: string;
@@ -85,12 +90,13 @@ export interface Conditions {
   robustness: boolean;
   quick: boolean;
   full: boolean;
+  storage?: StorageChoice;
   timer: string;
   suites: readonly string[];
 }
 
 export function provenance(conditions: Conditions): Provenance {
-  const { gpu, robustness, quick, full, timer, suites } = conditions;
+  const { gpu, robustness, quick, full, storage, timer, suites } = conditions;
   const { adapter, device } = gpu;
   return {
     date: new Date().toISOString(),
@@ -107,6 +113,7 @@ export function provenance(conditions: Conditions): Provenance {
     settings: settings(),
     quick,
     full,
+    storage,
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
     cpu: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,

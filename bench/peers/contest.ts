@@ -1,3 +1,4 @@
+import type { RowStorage, StorageChoice } from '../../src/gpu/texels.js';
 import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../../src/tune/stats.js';
 import { CHECKED, errorOf, reference, type Task } from './work.js';
 
@@ -18,6 +19,8 @@ export interface Formulation {
   name: string;
   /** The largest error allowed, in units of the reference's root mean square, where it is not that of f32 sums. */
   tolerance?: number;
+  /** What pairslab's rows are read from. */
+  storage?: RowStorage;
   /** Left out unless all are asked for. */
   rare?: boolean;
   open(): Promise<Opened>;
@@ -40,6 +43,8 @@ export interface PeerModule {
 export interface Host {
   /** Versions by package. */
   versions: Readonly<Record<string, string>>;
+  /** For pairslab. */
+  storage: StorageChoice;
   /** Where onnxruntime's WebAssembly is; undefined for its own default. */
   wasm?: string;
 }
@@ -70,6 +75,7 @@ export interface Entry {
   runtime: string;
   version: string;
   formulation: string;
+  storage?: RowStorage;
   /** Milliseconds of a step; of the trials alone where it did not come close to its runtime's best. */
   wallMs?: Stats;
   /** Took part in the rounds. */
@@ -118,7 +124,8 @@ export async function contest(
       for (const formulation of runtime.formulations(task)) {
         if (formulation.rare && !limits.rare) continue;
         const { name, version } = runtime;
-        const entry: Entry = { runtime: name, version, formulation: formulation.name, final: false };
+        const { storage } = formulation;
+        const entry: Entry = { runtime: name, version, formulation: formulation.name, storage, final: false };
         entries.push(entry);
         say(`${name}, ${formulation.name}`);
         const runner = await openChecked(entry, formulation, expected);

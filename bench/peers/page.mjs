@@ -23,7 +23,7 @@ globalThis.peers = {
       requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
     });
     weights = makeWeights();
-    runtimes.push(pairslabRuntime(device));
+    runtimes.push(pairslabRuntime(device, host.storage));
     const missing = {};
     for (const [name, peer] of Object.entries({ tfjs, onnxruntime, jax })) {
       try {

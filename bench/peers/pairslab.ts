@@ -1,6 +1,7 @@
 import { storageBuffer, destroyBuffer, upload } from '../../src/gpu/buffers.js';
 import { finished, Readback, readBuffer } from '../../src/gpu/readback.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
+import { fasterStorage, type RowStorage, type StorageChoice } from '../../src/gpu/texels.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
@@ -12,7 +13,8 @@ import { type Formulation, type Opened, OURS, type Runtime } from './contest.js'
 import { ACTIVE, GATHERED, HIDDEN, N, type Task } from './work.js';
 
 /** pairslab as the peers' suite runs it: one layer a dtype, shared by the formulations. */
-export function pairslabRuntime(device: GPUDevice): Runtime {
+export function pairslabRuntime(device: GPUDevice, choice: StorageChoice): Runtime {
+  const storage = choice === 'auto' ? fasterStorage(device) : choice;
   const layers = new Map<string, Promise<SparseMLP>>();
   const layer = ({ weights }: Task, dtype: StoredDtype): Promise<SparseMLP> => {
     let made = layers.get(dtype);
@@ -23,6 +25,7 @@ export function pairslabRuntime(device: GPUDevice): Runtime {
         downRows: true,
         capacity: ACTIVE,
         dtype,
+        storage,
         fused: fusedUpdate,
         label: 'bench mlp',
       });
@@ -34,15 +37,20 @@ export function pairslabRuntime(device: GPUDevice): Runtime {
     name: OURS,
     version,
     formulations(task) {
-      if (task.kind === 'gather') return gathers(device, task);
+      if (task.kind === 'gather') return gathers(device, task, storage);
       const dtype: StoredDtype = task.kind === 'int4' ? 'q4' : 'f32';
       const strategies: Strategy[] = task.inputs[0].ids
         ? ['indexed', 'paired', 'repack', 'dense']
         : ['dense'];
       return strategies.flatMap((strategy) => [
-        { name: `${strategy}, forward`, open: async () => forward(await layer(task, dtype), task, strategy) },
+        {
+          name: `${strategy}, forward`,
+          storage,
+          open: async () => forward(await layer(task, dtype), task, strategy),
+        },
         {
           name: `${strategy}, own buffers`,
+          storage,
           open: async () => encoded(await layer(task, dtype), task, strategy),
         },
       ]);
@@ -61,9 +69,10 @@ function masksOf({ inputs }: Task): (Bitmask | undefined)[] {
   return inputs.map(({ ids }) => (ids ? Bitmask.fromIds(ids, N) : undefined));
 }
 
-function gathers(device: GPUDevice, task: Task): Formulation[] {
-  const open = async (update: (slab: Slab, i: number) => void): Promise<Opened> => {
-    const pool = DevicePool.from(device, { table: { data: task.weights.up, cols: HIDDEN } });
+/** Out of a table in a buffer, as the peers have it, and where textures are read faster, out of one in a texture too. */
+function gathers(device: GPUDevice, task: Task, fastest: RowStorage): Formulation[] {
+  const open = async (storage: RowStorage, update: (slab: Slab, i: number) => void): Promise<Opened> => {
+    const pool = DevicePool.from(device, { table: { data: task.weights.up, cols: HIDDEN } }, { storage });
     const slab = new Slab(pool, { capacity: GATHERED });
     return {
       async step(i) {
@@ -82,13 +91,18 @@ function gathers(device: GPUDevice, task: Task): Formulation[] {
     };
   };
   const masks = masksOf(task) as Bitmask[];
-  return [
-    {
-      name: 'repackByIds',
-      open: () => open((slab, i) => slab.repackByIds(task.inputs[i].ids as Int32Array)),
-    },
-    { name: 'repackByMask', open: () => open((slab, i) => slab.repackByMask(masks[i])) },
-  ];
+  const updates: Readonly<Record<string, (slab: Slab, i: number) => void>> = {
+    repackByIds: (slab, i) => slab.repackByIds(task.inputs[i].ids as Int32Array),
+    repackByMask: (slab, i) => slab.repackByMask(masks[i]),
+  };
+  const storages: RowStorage[] = fastest === 'buffer' ? ['buffer'] : ['buffer', 'texture'];
+  return storages.flatMap((storage) =>
+    Object.entries(updates).map(([name, update]) => ({
+      name: storage === 'buffer' ? name : `${name}, from a texture`,
+      storage,
+      open: () => open(storage, update),
+    })),
+  );
 }
 
 /** The short way: x from the host, y to the host. */

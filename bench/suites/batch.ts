@@ -1,11 +1,14 @@
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { type Arm, type ArmTimes, LayerBench, takenBy, timeArms } from '../lib/arms.js';
-import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { Ceilings, type Framed, framedReads, type ReadCeilings } from '../../src/tune/ceilings.js';
+import { fractionsOf } from '../lib/fractions.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { MeasuredCosts } from '../lib/measured-costs.js';
 import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
+import { storageOf } from '../lib/storage.js';
 import { randomSource, ratioOf, type Stats, statsOf } from '../../src/tune/stats.js';
 import { deviceTimer } from '../../src/tune/timer.js';
 
@@ -41,6 +44,7 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
   const ceilings = new Ceilings(device, timer);
   const { shapes, dtypes, densities, batches } = gridFor(context);
   const costs = new MeasuredCosts(device);
+  const storage = storageOf(context);
   let worst: number | null = null;
   // What one token's list is worth, the suite mlp shows; and between 10 and 50 % a batch of 64 shows nothing else.
   const batchesAt = (density: number): readonly number[] =>
@@ -58,8 +62,8 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
         const capacity = Math.round((shape.rows * Math.max(...packed)) / 100);
         const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
         const layer = new Lazy(async () => {
-          if (!context.quick) await costs.measure({ ...shape, dtype });
-          return makeLayer(device, shape, dtype, capacity);
+          if (!context.quick) await costs.measure({ ...shape, dtype, storage });
+          return makeLayer(device, shape, dtype, capacity, { storage });
         });
         for (const density of densities) {
           for (const batch of batchesAt(density)) {
@@ -78,7 +82,7 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
               const change = Math.min(shape.rows - m, Math.round(WRITES * m));
               const still = new MaskRing({ n: shape.rows, m, change: 0 }, 'random', m);
               const moving = new MaskRing({ n: shape.rows, m, change }, 'random', m);
-              const { value: times, read } = await framed(ceilings, context.quick ? 3 : 5, () =>
+              const { value: times, reads } = await framedReads(ceilings, context.quick ? 3 : 5, () =>
                 timeArms(bench, {
                   arms: judged ? [...arms, 'auto'] : arms,
                   chain: (sets, arm) => (WRITERS.includes(arm) ? moving : still).take(sets),
@@ -89,9 +93,9 @@ export async function batchSuite(context: BenchContext): Promise<SuiteOutcome> {
                 }),
               );
               bench.destroy();
-              return { times, read, rowBytes: mlp.pool.rowBytes };
+              return { times, reads, rowBytes: mlp.pool.rowBytes };
             });
-            report({ shape, dtype, density, batch, m, name }, kept, outcome);
+            report({ shape, dtype, storage, density, batch, m, name }, kept, outcome);
             const line = Object.entries(kept.times.deviceMs).map(
               ([arm, ms]) => `${arm} ${statsOf(ms).median.toFixed(2)}`,
             );
@@ -122,11 +126,19 @@ function behindDense({ chosen, deviceMs }: ArmTimes): Stats | null {
 }
 
 function report(
-  one: { shape: Shape; dtype: StoredDtype; density: number; batch: number; m: number; name: string },
-  { times, read, rowBytes }: { times: ArmTimes; read: Framed; rowBytes: number },
+  one: {
+    shape: Shape;
+    dtype: StoredDtype;
+    storage: RowStorage;
+    density: number;
+    batch: number;
+    m: number;
+    name: string;
+  },
+  { times, reads, rowBytes }: { times: ArmTimes; reads: ReadCeilings<Framed>; rowBytes: number },
   { results, summary, skipped }: { results: Result[]; summary: Record<string, number>; skipped: Skipped[] },
 ): void {
-  const { shape, dtype, density, batch, m, name } = one;
+  const { shape, dtype, storage, density, batch, m, name } = one;
   for (const [arm, reason] of Object.entries(times.skipped)) skipped.push({ case: `${name} ${arm}`, reason });
   const { dense, indexed, packed, paired } = times.deviceMs;
   for (const [arm, values] of Object.entries(times.deviceMs)) {
@@ -138,6 +150,7 @@ function report(
       hidden: shape.hidden,
       rows: shape.rows,
       dtype,
+      storage,
       density,
       active: m,
       batch,
@@ -150,9 +163,7 @@ function report(
       // Of the rows that the result needs: 3 products of `hidden` values a row and element.
       gflops: (6 * m * shape.hidden * batch) / deviceMs.median / 1e6,
       readGbps: (m * rowBytes) / deviceMs.median / 1e6,
-      readFraction: (m * rowBytes) / deviceMs.median / 1e6 / read.median,
-      readCeilingBefore: read.before,
-      readCeilingAfter: read.after,
+      ...fractionsOf((m * rowBytes) / deviceMs.median / 1e6, reads),
       speedupOverDense: dense && ratioOf(dense, values),
       speedupOverIndexed: indexed && ratioOf(indexed, values),
       ...(arm === 'auto'

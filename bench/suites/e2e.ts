@@ -1,4 +1,5 @@
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { decodeBytes } from '../../src/llama/bytes.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { type StepAverages, summariseSteps } from '../../src/llama/generate.js';
@@ -8,11 +9,13 @@ import { type LlamaWeights, loadWeights } from '../../src/llama/weights.js';
 import { SHIPPED_MODEL } from '../../src/node/commands/start.js';
 import { DiskFolder } from '../../src/node/model-folder.js';
 import { openTokenizer, type TextCodec } from '../../src/node/text.js';
-import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { Ceilings, type Framed, framedReads, type ReadCeilings } from '../../src/tune/ceilings.js';
+import { fractionsOf } from '../lib/fractions.js';
 import { Lazy } from '../lib/lazy.js';
 import { meanOver } from '../lib/mean-over.js';
 import { PREFILL_TOKENS, type PrefillTimes, racePrefill } from '../lib/prefill-race.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
+import { storageOf } from '../lib/storage.js';
 import { randomSource, ratioOf, shuffle, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
@@ -89,7 +92,7 @@ interface Round {
   denseBytes: Partial<Record<StoredDtype, number>>;
   /** dtypes whose strategies made different tokens: no speed-up of theirs is reported. */
   differs: { dtype: StoredDtype; reason: string }[];
-  read: Framed;
+  reads: ReadCeilings<Framed>;
 }
 
 /**
@@ -99,7 +102,7 @@ interface Round {
  *
  * `decode_bound` is what the bytes of weights allow, and `decode_fraction_of_bound` how much of it the best sparse
  * strategy reaches. `dense_read_fraction` is by wall time, host included: weight bytes a second over the read ceiling
- * of the same run. The model is small (24 MB as f32), so part of it may come from a cache.
+ * of the same run; `dense_read_fraction_of_best` over the faster of buffers' and textures'. The model is small (24 MB as f32), so part of it may come from a cache.
  *
  * Strategies without a mask on the CPU decode a block in one submit (`LlamaSession.greedy`): a time is a block's over its
  * tokens. `prefill`: a prompt by all rows, by the union of each chunk's masks, and by auto.
@@ -109,11 +112,13 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
   const maxTokens = context.quick ? 1 + BLOCK : 128;
   const repeats = context.full ? 9 : context.quick ? 2 : 5;
   const { rounds, prefill } = await measure(context, maxTokens, repeats);
-  const read = {
-    before: rounds[0].read.before,
-    after: rounds[repeats - 1].read.after,
-    median: statsOf(rounds.map((round) => round.read.median)).median,
-  };
+  const over = (storage: RowStorage): Framed => ({
+    before: rounds[0].reads[storage].before,
+    after: rounds[repeats - 1].reads[storage].after,
+    median: statsOf(rounds.map(({ reads }) => reads[storage].median)).median,
+  });
+  const reads = { buffer: over('buffer'), texture: over('texture') };
+  const storage = storageOf(context);
   const results: Result[] = [];
   // The first reason of each dtype is enough.
   const differs = new Map(
@@ -135,10 +140,12 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
       const msPerToken = statsOf(times);
       const perSecond = 1000 / msPerToken.median;
       const readGbps = (averages.weightBytesPerToken * perSecond) / 1e9;
+      const fractions = fractionsOf(readGbps, reads);
       results.push({
         suite: 'e2e',
         case: `${dtype} ${strategy}`,
         dtype,
+        storage,
         strategy,
         mode: 'exact',
         tokens: maxTokens,
@@ -148,9 +155,7 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
         tokensPerSecond: perSecond,
         speedupOverDense: speedup,
         readGbps,
-        readFraction: readGbps / read.median,
-        readCeilingBefore: read.before,
-        readCeilingAfter: read.after,
+        ...fractions,
         ...averages,
       });
       summary[`${prefix}.${strategy}.tokens_per_second`] = perSecond;
@@ -160,7 +165,10 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
       context.log(
         `${dtype} ${strategy}: ${perSecond.toFixed(1)} tokens/s, ${speedup.median.toFixed(2)}× dense`,
       );
-      if (strategy === 'dense') summary[`${prefix}.dense_read_fraction`] = readGbps / read.median;
+      if (strategy === 'dense') {
+        summary[`${prefix}.dense_read_fraction`] = fractions.readFraction;
+        summary[`${prefix}.dense_read_fraction_of_best`] = fractions.readFractionOfBest;
+      }
       if (strategy === 'indexed') {
         const denseBytes = rounds[0].denseBytes[dtype] as number;
         summary[`${prefix}.decode_bound`] = denseBytes / averages.weightBytesPerToken;
@@ -185,6 +193,7 @@ export async function e2eSuite(context: BenchContext): Promise<SuiteOutcome> {
       suite: 'e2e',
       case: `f32 prefill ${strategy}`,
       dtype: 'f32',
+      storage,
       strategy,
       mode: 'exact',
       tokens: PREFILL_TOKENS,
@@ -247,14 +256,14 @@ class Bed {
   private readonly models: LlamaWeights[] = [];
   private readonly lanes: Lane[] = [];
 
-  static async open({ gpu, quick, full }: BenchContext): Promise<Bed> {
+  static async open({ gpu, quick, full, storage }: BenchContext): Promise<Bed> {
     const folder = await DiskFolder.at(SHIPPED_MODEL);
     let bed: Bed | undefined;
     try {
       const checkpoint = await openCheckpoint(folder);
       bed = new Bed(gpu.device, await openTokenizer(folder));
       for (const dtype of quick ? QUICK_DTYPES : STORED_DTYPES) {
-        const weights = await loadWeights(gpu.device, checkpoint, { dtype });
+        const weights = await loadWeights(gpu.device, checkpoint, { dtype, storage });
         bed.models.push(weights);
         for (const strategy of strategiesOf(dtype, full))
           bed.lanes.push(new Lane(weights, strategy, gpu.device));
@@ -281,10 +290,10 @@ class Bed {
 
   async round(maxTokens: number, ceilingRepeats: number): Promise<Round> {
     const { lanes, models, promptIds, random } = this;
-    const { value: differs, read } = await framed(this.ceilings, ceilingRepeats, () =>
+    const { value: differs, reads } = await framedReads(this.ceilings, ceilingRepeats, () =>
       run(lanes, promptIds, maxTokens, random),
     );
-    const kept: Round = { lanes: [], denseBytes: {}, differs: [], read };
+    const kept: Round = { lanes: [], denseBytes: {}, differs: [], reads };
     for (const [dtype, reason] of differs) kept.differs.push({ dtype, reason });
     for (const weights of models) kept.denseBytes[weights.dtype] = decodeBytes(weights, null);
     for (const lane of lanes) if (!differs.has(lane.dtype)) kept.lanes.push(lane.kept());

@@ -20,7 +20,7 @@ interface Case {
 
 /**
  * A paired step by both ways of bringing in its rows, over density and writes/m, at the shape of Llama-3.2-1B.
- * `mlp.fused_update_speedup` is the geometric mean over the densities where every row is new, f32.
+ * Rows are in buffers, which is where fused updates read them. `mlp.fused_update_speedup` is the geometric mean over the densities where every row is new, f32.
  */
 export async function fusedSuite(context: BenchContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
@@ -35,7 +35,7 @@ export async function fusedSuite(context: BenchContext): Promise<SuiteOutcome> {
       const activeOf = ({ density }: Case): number => Math.round((shape.rows * density) / 100);
       const capacity = Math.max(...mine.map(activeOf));
       const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
-      const layer = new Lazy(() => makeLayer(device, shape, dtype, capacity));
+      const layer = new Lazy(() => makeLayer(device, shape, dtype, capacity, { storage: 'buffer' }));
       for (const one of mine) {
         const { density, writes } = one;
         const name = `${shape.name} ${dtype} d${density} w${writes}`;
@@ -69,6 +69,7 @@ export async function fusedSuite(context: BenchContext): Promise<SuiteOutcome> {
           hidden: shape.hidden,
           rows: shape.rows,
           dtype,
+          storage: 'buffer',
           density,
           active: m,
           writesPerM: writes,

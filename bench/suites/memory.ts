@@ -1,5 +1,6 @@
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { finished } from '../../src/gpu/readback.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { LlamaSession } from '../../src/llama/session.js';
@@ -16,6 +17,7 @@ import {
   SHAPES,
   shapeOf,
 } from '../lib/layers.js';
+import { storageOf } from '../lib/storage.js';
 import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { BenchContext, SuiteOutcome } from '../lib/report.js';
 import { deviceTimer } from '../../src/tune/timer.js';
@@ -56,6 +58,7 @@ export async function memorySuite(context: BenchContext): Promise<SuiteOutcome> 
   const { full, quick } = context;
   const shapes = full ? SHAPES : quick ? [shapeOf('smollm135m')] : [shapeOf('published'), shapeOf('llama1b')];
   const outcome: Required<SuiteOutcome> = { results: [], summary: {}, skipped: [] };
+  const storage = storageOf(context);
   const dtypes = quick ? QUICK_DTYPES : STORED_DTYPES;
   const total = (shapes.length * ARMS.length + 1) * dtypes.length;
   let done = 0;
@@ -68,7 +71,7 @@ export async function memorySuite(context: BenchContext): Promise<SuiteOutcome> 
         if (reason) outcome.skipped.push({ case: name, reason });
         else {
           const bytes = await context.measured(name, () => measureLayer(context, shape, dtype, arm));
-          reportLayer(shape, dtype, arm, name, bytes, outcome);
+          reportLayer(shape, dtype, arm, name, { storage, ...bytes }, outcome);
         }
       }
     }
@@ -83,6 +86,7 @@ export async function memorySuite(context: BenchContext): Promise<SuiteOutcome> 
       case: `model ${dtype}`,
       model: 'statesman',
       dtype,
+      storage,
       ...bytes,
       estimatedWeights: estimated,
       estimatedCache: cache,
@@ -103,7 +107,7 @@ async function measureLayer(
   const before = process.memoryUsage.rss();
   const m = Math.round((shape.rows * DENSITY) / 100);
   // As many steps in flight as a user has by default.
-  const mlp = await makeLayer(device, shape, dtype, m, 4);
+  const mlp = await makeLayer(device, shape, dtype, m, { storage: storageOf(context), pendingUpdates: 4 });
   const timer = deviceTimer(device);
   const bench = new LayerBench(mlp, timer);
   const ring = new MaskRing({ n: shape.rows, m, change: Math.round(0.2 * m) }, 'random', m);
@@ -124,7 +128,7 @@ function reportLayer(
   dtype: StoredDtype,
   arm: Arm,
   name: string,
-  bytes: LayerBytes,
+  bytes: LayerBytes & { storage: RowStorage },
   { results, summary }: Required<SuiteOutcome>,
 ): void {
   const row = bareRowBytes(shape, dtype);
@@ -153,7 +157,7 @@ async function measureModel(context: BenchContext, dtype: StoredDtype): Promise<
   const folder = await DiskFolder.at(SHIPPED_MODEL);
   try {
     const checkpoint = await openCheckpoint(folder);
-    const weights = await loadWeights(device, checkpoint, { dtype });
+    const weights = await loadWeights(device, checkpoint, { dtype, storage: context.storage });
     const session = new LlamaSession(device, weights, { strategy: 'dense' });
     // One token: the prefill's kernels take long to compile and hold nothing until they are used.
     await session.next(1);

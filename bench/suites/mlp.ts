@@ -1,3 +1,4 @@
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
 import {
   type Arm,
@@ -9,14 +10,15 @@ import {
   timeArms,
   type Writes,
 } from '../lib/arms.js';
-import { Ceilings } from '../../src/tune/ceilings.js';
+import { Ceilings, type ReadCeilings } from '../../src/tune/ceilings.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape, SHAPES, shapeOf } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import { MeasuredCosts } from '../lib/measured-costs.js';
 import type { CostOptions } from '../../src/tune/costs.js';
 import { MaskRing } from '../../src/tune/mask-ring.js';
 import type { DeviceContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
-import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
+import { storageOf } from '../lib/storage.js';
+import { randomSource, ratioOf, type Stats, statsOf } from '../../src/tune/stats.js';
 import { type DeviceTimer, deviceTimer } from '../../src/tune/timer.js';
 
 const ARMS: readonly Arm[] = [...FIXED, 'auto'];
@@ -42,8 +44,8 @@ interface Case {
 /** What is kept of a case: everything else is worked out from it. */
 interface Measured {
   times: ArmTimes;
-  /** The read ceiling, round by round. */
-  readGbps: number[];
+  /** The read ceilings, round by round. */
+  ceilings: ReadCeilings<number[]>;
   writes: Writes | null;
   /** Bytes of one stored row, scales and padding included. */
   rowBytes: number;
@@ -64,13 +66,20 @@ const nameOf = ({ shape, dtype, density, writes, reuse }: Case): string =>
  *
  * `readGbps` counts the weights of the active rows, which is what the result needs: once a step, whatever the strategy
  * reads besides (dense: all rows; repack and paired: the rows they copy). `readFraction` is its share of the read
- * ceiling, which has its turn among the arms in each round, since machines change their pace from one second to the next.
+ * ceiling of storage buffers, whatever the layer's rows are in, so that all files compare and what is above 1 shows what a
+ * layer in buffers could not reach; `readFractionOfBest` its share of the faster of that and the ceiling of textures. Both
+ * ceilings have their turn among the arms in each round, since machines change their pace from one second to the next.
+ *
+ * Rows are in what the adapter reads faster (`storage` of a result: what dense and indexed read; repack and paired read a
+ * slab, which is in buffers). Where that is textures, one arm of a layer in buffers has its turns beside the strategies at
+ * 10 and 100 % (`texture_speedup`: its time over that of the same strategy).
  */
 export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
   const timer = deviceTimer(device);
   const ceilings = new Ceilings(device, timer);
   const costs = new MeasuredCosts(device);
+  const storage = storageOf(context);
   const cases = casesFor(context);
   const results: Result[] = [];
   const skipped: Skipped[] = [];
@@ -85,10 +94,14 @@ export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
       const shortage = memoryShortage(hostBytes(shape, dtype, capacity));
       const layer = new Lazy(async () => {
         // Half the rows are enough to be beyond caches, and cost half the time.
-        if (context.quick) await costs.measure({ ...shape, rows: shape.rows / 2, dtype }, QUICK_COSTS);
-        else await costs.measure({ ...shape, dtype });
-        return new Layer(await makeLayer(device, shape, dtype, capacity), timer);
+        if (context.quick)
+          await costs.measure({ ...shape, rows: shape.rows / 2, dtype, storage }, QUICK_COSTS);
+        else await costs.measure({ ...shape, dtype, storage });
+        return new Layer(await makeLayer(device, shape, dtype, capacity, { storage }), timer);
       });
+      const inBuffers = new Lazy(
+        async () => new Layer(await makeLayer(device, shape, dtype, 1, { storage: 'buffer' }), timer),
+      );
       for (const one of group) {
         const name = nameOf(one);
         context.progress(done++, cases.length, name);
@@ -96,25 +109,34 @@ export async function mlpSuite(context: DeviceContext): Promise<SuiteOutcome> {
           skipped.push({ case: name, reason: shortage });
           continue;
         }
-        const kept = await context.measured(name, async () =>
-          measure(await layer.get(), one, packs(one) ? ARMS : READERS, ceilings, context),
-        );
+        const rival = storage === 'texture' ? rivalOf(one) : undefined;
+        const kept = await context.measured(name, async () => {
+          const other = rival && { bench: (await inBuffers.get()).bench, arm: rival };
+          return measure(await layer.get(), one, packs(one) ? ARMS : READERS, other, ceilings, context);
+        });
         for (const [arm, reason] of Object.entries(kept.times.skipped)) {
           skipped.push({ case: `${name} ${arm}`, reason });
         }
-        const rows = rowsOf(one, kept);
+        const rows = rowsOf(one, kept, storage);
         results.push(...rows);
         summarise(one, rows, summary);
+        const faster = rival && ratioOf(kept.times.rival?.deviceMs ?? [], kept.times.deviceMs[rival] ?? []);
+        if (rival && faster) {
+          results.push(rivalRow(one, kept, rival, faster));
+          summary[`mlp.${shape.name}.d${one.density}.texture_speedup`] = faster.median;
+        }
         const judged = judge(kept.times);
         if (judged) regret = Math.max(regret ?? 0, judged.regret.median);
         context.log(
           `${name}: ms ${rows.map((row) => `${row.strategy} ${row.deviceMs.median.toFixed(2)}`).join(', ')}` +
             (judged
               ? `; auto ${judged.took}, behind ${judged.best} by ${percent(judged.regret.median)}`
-              : ''),
+              : '') +
+            (faster ? `; ${rival} ${faster.median.toFixed(2)} times as fast as from buffers` : ''),
         );
       }
       await layer.destroy();
+      await inBuffers.destroy();
     }
   } finally {
     costs.restore();
@@ -143,13 +165,14 @@ async function measure(
   { bench }: Layer,
   one: Case,
   arms: readonly Arm[],
+  rival: { bench: LayerBench; arm: Arm } | undefined,
   ceilings: Ceilings,
   context: DeviceContext,
 ): Promise<Measured> {
   const m = activeOf(one);
   const change = one.density === 100 ? 0 : Math.max(1, Math.round(one.writes * m));
   const ring = new MaskRing({ n: one.shape.rows, m, change }, 'random', m);
-  const readGbps: number[] = [];
+  const rates: ReadCeilings<number[]> = { buffer: [], texture: [] };
   const times = await timeArms(bench, {
     arms,
     // Dense reads every row whatever the mask: it needs no 8 steps to show what a step takes.
@@ -159,46 +182,94 @@ async function measure(
     random: randomSource(m + one.reuse),
     finalMs: context.quick ? 0 : 3000,
     beside: async () => {
-      readGbps.push((await ceilings.read(1)).median);
+      const { buffer, texture } = await ceilings.reads(1);
+      rates.buffer.push(buffer.median);
+      rates.texture.push(texture.median);
     },
+    rival,
   });
   const writes = times.deviceMs.paired ? await bench.updateMs('paired', ring.take(4)) : null;
-  return { times, writes, readGbps, rowBytes: bench.mlp.pool.rowBytes };
+  return { times, writes, ceilings: rates, rowBytes: bench.mlp.pool.rowBytes };
 }
 
-function rowsOf(one: Case, { times, readGbps: ceiling, writes, rowBytes }: Measured) {
+/** The columns of an arm's row that its times decide; `readFraction`s round by round. */
+function figuresOf(one: Case, values: readonly number[], { ceilings, rowBytes, times }: Measured) {
+  const bytesNeeded = activeOf(one) * rowBytes;
+  const deviceMs = statsOf(values);
+  const [ofBuffers, ofTextures] = [statsOf(ceilings.buffer), statsOf(ceilings.texture)];
+  const best = ofTextures.median > ofBuffers.median ? ceilings.texture : ceilings.buffer;
+  const over = (ceiling: readonly number[]) =>
+    statsOf(values.map((ms, r) => bytesNeeded / ms / 1e6 / ceiling[r]));
+  return {
+    deviceMs,
+    bytesNeeded,
+    readGbps: bytesNeeded / deviceMs.median / 1e6,
+    readFraction: over(ceilings.buffer),
+    readFractionOfBest: over(best),
+    readCeiling: ofBuffers,
+    textureCeiling: ofTextures,
+    speedupOverDense: times.deviceMs.dense && ratioOf(times.deviceMs.dense, values),
+  };
+}
+
+function rowsOf(one: Case, kept: Measured, storage: RowStorage) {
+  const { times, writes, rowBytes } = kept;
   const { shape, dtype, density, reuse } = one;
-  const m = activeOf(one);
-  return Object.entries(times.deviceMs).map(([strategy, values]) => {
-    const deviceMs = statsOf(values);
-    const readGbps = (m * rowBytes) / deviceMs.median / 1e6;
-    return {
-      suite: 'mlp',
-      case: `${nameOf(one)} ${strategy}`,
-      shape: shape.name,
-      hidden: shape.hidden,
-      rows: shape.rows,
-      dtype,
-      density,
-      active: m,
-      strategy: strategy as Arm,
-      reuse,
-      writesPerM: density === 100 ? 0 : one.writes,
-      realisedWritesPerM: writes?.writesPerM,
-      realisedChangedPerM: writes?.changedPerM,
-      steps: times.steps[strategy as Arm],
-      deviceMs,
-      wallMs: statsOf(times.wallMs[strategy as Arm] as number[]),
-      rowBytes,
-      bytesNeeded: m * rowBytes,
-      layerBytes: shape.rows * rowBytes,
-      readGbps,
-      readFraction: statsOf(values.map((ms, r) => (m * rowBytes) / ms / 1e6 / ceiling[r])),
-      readCeiling: statsOf(ceiling),
-      speedupOverDense: times.deviceMs.dense && ratioOf(times.deviceMs.dense, values),
-      ...(strategy === 'auto' ? { auto: judge(times) } : {}),
-    };
-  });
+  return Object.entries(times.deviceMs).map(([strategy, values]) => ({
+    suite: 'mlp',
+    case: `${nameOf(one)} ${strategy}`,
+    shape: shape.name,
+    hidden: shape.hidden,
+    rows: shape.rows,
+    dtype,
+    storage,
+    density,
+    active: activeOf(one),
+    strategy: strategy as Arm,
+    reuse,
+    writesPerM: density === 100 ? 0 : one.writes,
+    realisedWritesPerM: writes?.writesPerM,
+    realisedChangedPerM: writes?.changedPerM,
+    steps: times.steps[strategy as Arm],
+    wallMs: statsOf(times.wallMs[strategy as Arm] as number[]),
+    rowBytes,
+    layerBytes: shape.rows * rowBytes,
+    ...figuresOf(one, values, kept),
+    ...(strategy === 'auto' ? { auto: judge(times) } : {}),
+  }));
+}
+
+/** What a layer in buffers runs beside the strategies of a case: the reader that is the best there. */
+function rivalOf({ shape, dtype, density, writes, reuse }: Case): Arm | undefined {
+  if (shape.name !== 'llama1b' || dtype !== 'f32' || reuse !== 1) return undefined;
+  if (density === 100) return 'dense';
+  return density === 10 && writes === 1 ? 'indexed' : undefined;
+}
+
+/** Not one of the strategies: by its own name it is a line, or a bar, of its own in the charts. */
+function rivalRow(one: Case, kept: Measured, arm: Arm, textureSpeedup: Stats): Result {
+  const { steps, deviceMs, wallMs } = kept.times.rival as NonNullable<ArmTimes['rival']>;
+  const { shape, dtype, density, reuse } = one;
+  return {
+    suite: 'mlp',
+    case: `${nameOf(one)} ${arm} from buffers`,
+    shape: shape.name,
+    hidden: shape.hidden,
+    rows: shape.rows,
+    dtype,
+    storage: 'buffer',
+    density,
+    active: activeOf(one),
+    strategy: `${arm} from buffers`,
+    reuse,
+    writesPerM: density === 100 ? 0 : one.writes,
+    steps,
+    wallMs: statsOf(wallMs),
+    rowBytes: kept.rowBytes,
+    layerBytes: shape.rows * kept.rowBytes,
+    ...figuresOf(one, deviceMs, kept),
+    textureSpeedup,
+  };
 }
 
 /**
@@ -239,8 +310,11 @@ function summarise(one: Case, rows: ReturnType<typeof rowsOf>, summary: Record<s
     medians,
     FIXED.filter((arm) => arm !== 'dense'),
   );
-  summary[`${prefix}.read_fraction`] = rows.find((row) => row.strategy === best)?.readFraction
-    .median as number;
+  const reader = rows.find((row) => row.strategy === best);
+  if (reader) {
+    summary[`${prefix}.read_fraction`] = reader.readFraction.median;
+    summary[`${prefix}.read_fraction_of_best`] = reader.readFractionOfBest.median;
+  }
   const speedup = rows.find((row) => row.strategy === sparse)?.speedupOverDense;
   if (speedup) summary[`${prefix}.speedup_vs_dense`] = speedup.median;
 }

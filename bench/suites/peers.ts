@@ -29,14 +29,15 @@ interface Measured {
 /**
  * The same work by TensorFlow.js, onnxruntime-web, jax-js and pairslab, on the same adapter in the same run, in Node
  * on dawn and in headless Chromium: wall time of one step, from inputs at hand to the result on the host (for the
- * gather: to the GPU being done), weights on the device. Each is asked in several ways and its fastest counts.
+ * gather: to the GPU being done), weights on the device. Each is asked in several ways and its fastest counts; pairslab's
+ * rows are in what the adapter reads faster, and the gather's in buffers too.
  * The peers are installed on first use.
  */
 export async function peersSuite(context: BenchContext): Promise<SuiteOutcome> {
   const peers = inCheckout('bench/peers');
   const { dependencies: versions } = readPackage(peers) as { dependencies: Record<string, string> };
   await install(peers, versions, context);
-  const host: Host = { versions };
+  const host: Host = { versions, storage: context.storage };
   const outcome: Required<SuiteOutcome> = { results: [], summary: {}, skipped: [] };
   const cases = casesFor(context, outcome.skipped);
   let done = 0;
@@ -111,7 +112,7 @@ function nodeArena(context: BenchContext, peers: string, host: Host): Arena {
     async run(name, bounds, say) {
       if (!runtimes) {
         undo = await pretendBrowser(gpu, robustness);
-        runtimes = [pairslabRuntime(gpu.device)];
+        runtimes = [pairslabRuntime(gpu.device, context.storage)];
         for (const peer of PEERS) {
           say(`opening ${peer}`);
           runtimes.push(await openPeer(peers, peer, host));
@@ -150,7 +151,7 @@ function report(
 ): void {
   const { entries, best, peer, speedups } = verdict;
   const prefix = where === 'node' ? 'peers' : 'peers.chromium';
-  for (const { runtime, version, formulation, wallMs, final, error, failed } of entries) {
+  for (const { runtime, version, formulation, storage, wallMs, final, error, failed } of entries) {
     const name = `${where} ${task} ${runtime}, ${formulation}`;
     if (failed !== undefined) outcome.skipped.push({ case: name, reason: failed });
     outcome.results.push({
@@ -161,6 +162,7 @@ function report(
       runtime,
       version,
       formulation,
+      storage,
       best: best[runtime] === formulation,
       bestPeer: runtime === peer && best[runtime] === formulation,
       final,

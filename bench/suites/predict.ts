@@ -156,7 +156,7 @@ async function openBed(context: BenchContext, specs: readonly Spec[]): Promise<B
   const { device } = context.gpu;
   const folder = await DiskFolder.at(SHIPPED_MODEL);
   const checkpoint = await openCheckpoint(folder);
-  const weights: LlamaWeights = await loadWeights(device, checkpoint);
+  const weights: LlamaWeights = await loadWeights(device, checkpoint, { storage: context.storage });
   const { layers, intermediateSize, hiddenSize } = weights.config;
   const codec = await openTokenizer(folder);
   const ids = codec.encode(await readFile(join(SHIPPED_MODEL, 'heldout.txt'), 'utf8'));

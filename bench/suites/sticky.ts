@@ -1,10 +1,13 @@
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { type Bitmask, Smoother, sticky, topKUnion } from '../../src/mask/index.js';
 import { type Arm, type ArmTimes, FIXED, fastestOf, LayerBench, timeArms } from '../lib/arms.js';
-import { Ceilings, type Framed, framed } from '../../src/tune/ceilings.js';
+import { Ceilings, type Framed, framedReads, type ReadCeilings } from '../../src/tune/ceilings.js';
+import { fractionsOf } from '../lib/fractions.js';
 import { hostBytes, makeLayer, memoryShortage, type Shape } from '../lib/layers.js';
 import { Lazy } from '../lib/lazy.js';
 import type { Chain } from '../../src/tune/mask-ring.js';
 import type { BenchContext, Result, Skipped, SuiteOutcome } from '../lib/report.js';
+import { storageOf } from '../lib/storage.js';
 import { randomSource, ratioOf, statsOf } from '../../src/tune/stats.js';
 import { deviceTimer } from '../../src/tune/timer.js';
 
@@ -26,7 +29,7 @@ interface Case {
 
 interface Measured {
   times: ArmTimes;
-  read: Framed;
+  reads: ReadCeilings<Framed>;
   /** Bytes of one stored row. */
   rowBytes: number;
   /** Device ms of the update alone, run by run, in the order of `ArmTimes`' repeats. */
@@ -49,6 +52,7 @@ export async function stickySuite(context: BenchContext): Promise<SuiteOutcome> 
   const timer = deviceTimer(device);
   const ceilings = new Ceilings(device, timer);
   const cases = casesFor(context);
+  const storage = storageOf(context);
   const results: Result[] = [];
   const skipped: Skipped[] = [];
   const summary: Record<string, number> = {};
@@ -59,7 +63,7 @@ export async function stickySuite(context: BenchContext): Promise<SuiteOutcome> 
       const shape: Shape = { name: `sticky${n}`, hidden: HIDDEN, rows: n };
       const capacity = Math.max(...group.map((one) => one.m));
       const shortage = memoryShortage(hostBytes(shape, 'f32', capacity));
-      const layer = new Lazy(() => makeLayer(device, shape, 'f32', capacity));
+      const layer = new Lazy(() => makeLayer(device, shape, 'f32', capacity, { storage }));
       for (const one of group) {
         const name = nameOf(one);
         context.progress(done++, cases.length, name);
@@ -77,7 +81,7 @@ export async function stickySuite(context: BenchContext): Promise<SuiteOutcome> 
         });
         for (const [arm, reason] of Object.entries(kept.times.skipped))
           skipped.push({ case: `${name} ${arm}`, reason });
-        report(one, kept, results, summary, context);
+        report({ ...one, storage }, kept, results, summary, context);
       }
       await layer.destroy();
     }
@@ -105,7 +109,7 @@ async function measure(
     return { first, steps, reuse: 1 };
   };
   const repeats = context.full ? 9 : context.quick ? 3 : 5;
-  const { value: times, read } = await framed(ceilings, 3, () =>
+  const { value: times, reads } = await framedReads(ceilings, 3, () =>
     timeArms(bench, {
       arms: ARMS,
       chain,
@@ -124,7 +128,7 @@ async function measure(
     changedPerM += paired.changedPerM / repeats;
     writesPerM += paired.writesPerM / repeats;
   }
-  return { times, read, rowBytes: bench.mlp.pool.rowBytes, updateMs, changedPerM, writesPerM };
+  return { times, reads, rowBytes: bench.mlp.pool.rowBytes, updateMs, changedPerM, writesPerM };
 }
 
 /** The masks of consecutive steps. */
@@ -160,13 +164,13 @@ function unionScores(logits: Float32Array, union: Bitmask, batch: number): Float
 }
 
 function report(
-  one: Case,
-  { times, read, rowBytes, updateMs, changedPerM, writesPerM }: Measured,
+  one: Case & { storage: RowStorage },
+  { times, reads, rowBytes, updateMs, changedPerM, writesPerM }: Measured,
   results: Result[],
   summary: Record<string, number>,
   context: BenchContext,
 ): void {
-  const { n, m, batch, share } = one;
+  const { n, m, batch, share, storage } = one;
   const { dense, indexed, paired, repack } = times.deviceMs;
   const medians: Partial<Record<Arm, number>> = {};
   for (const [arm, values] of Object.entries(times.deviceMs)) {
@@ -181,6 +185,7 @@ function report(
       shareKept: share,
       hidden: HIDDEN,
       dtype: 'f32',
+      storage,
       strategy: arm,
       changedPerM,
       writesPerM,
@@ -188,9 +193,7 @@ function report(
       deviceMs,
       wallMs: statsOf(times.wallMs[arm as Arm] as number[]),
       updateMs: arm === 'paired' || arm === 'repack' ? statsOf(updateMs[arm]) : undefined,
-      readFraction: (m * rowBytes) / deviceMs.median / 1e6 / read.median,
-      readCeilingBefore: read.before,
-      readCeilingAfter: read.after,
+      ...fractionsOf((m * rowBytes) / deviceMs.median / 1e6, reads),
       speedupOverDense: dense && ratioOf(dense, values),
       speedupOverIndexed: indexed && ratioOf(indexed, values),
     });

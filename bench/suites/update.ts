@@ -1,3 +1,4 @@
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { finished } from '../../src/gpu/readback.js';
 import type { Bitmask } from '../../src/mask/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
@@ -32,12 +33,14 @@ const inPass =
     pass.end();
   };
 
-/** Every way that is measured; another is one line. Each has a slab of its own. */
+/** Every way that is measured; another is one line. Each has a slab of its own; `…_texels` read a pool in textures. */
 const ARMS = {
   paired: inPass({ tau: 1 }),
   hybrid: inPass({ rule: 'published' }),
   repack_ids: inPass({ strategy: 'repack', repackBy: 'ids' }),
   repack_mask: inPass({ strategy: 'repack', repackBy: 'mask' }),
+  paired_texels: inPass({ tau: 1 }),
+  repack_texels: inPass({ strategy: 'repack', repackBy: 'ids' }),
   copies: (slab, encoder, masks) => {
     for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask);
   },
@@ -48,19 +51,23 @@ const ARMS = {
 type Arm = keyof typeof ARMS;
 const NAMES = Object.keys(ARMS) as Arm[];
 /** Ways to write only what changed, and ways to write all again: a figure takes the fastest of each. */
-const PAIRED: readonly Arm[] = ['paired', 'copies'];
-const REPACKED: readonly Arm[] = ['repack_ids', 'repack_mask', 'repack_copies'];
+const PAIRED: readonly Arm[] = ['paired', 'paired_texels', 'copies'];
+const REPACKED: readonly Arm[] = ['repack_ids', 'repack_mask', 'repack_texels', 'repack_copies'];
+const TEXELS: readonly Arm[] = ['paired_texels', 'repack_texels'];
+const storageOf = (arm: Arm): RowStorage => (TEXELS.includes(arm) ? 'texture' : 'buffer');
 
 class Layer {
-  readonly pool: DevicePool;
+  readonly pools: Readonly<Record<RowStorage, DevicePool>>;
   readonly slabs: Readonly<Record<Arm, Slab>>;
 
   constructor(device: GPUDevice, gated: boolean, steps: number) {
     const up = { data: weights(N * WIDTH), cols: WIDTH };
     const first: Record<string, FieldSpec> = gated ? { gateUp: { parts: [up, up] } } : { up };
-    this.pool = DevicePool.from(device, { ...first, down: up }, { label: 'bench pool' });
+    const pool = (storage: RowStorage): DevicePool =>
+      DevicePool.from(device, { ...first, down: up }, { storage, label: 'bench pool' });
+    this.pools = { buffer: pool('buffer'), texture: pool('texture') };
     const slab = (arm: Arm): Slab =>
-      new Slab(this.pool, { capacity: M, pendingUpdates: steps + 1, label: `bench ${arm}` });
+      new Slab(this.pools[storageOf(arm)], { capacity: M, pendingUpdates: steps + 1, label: `bench ${arm}` });
     this.slabs = Object.fromEntries(NAMES.map((arm) => [arm, slab(arm)])) as Record<Arm, Slab>;
   }
 
@@ -75,7 +82,7 @@ class Layer {
   /** Wall ms of an update: mask in hand to GPU done, one submit each. */
   async wallMs(arm: Arm, first: Bitmask, masks: readonly Bitmask[]): Promise<number> {
     const slab = await this.prime(arm, first);
-    const { device } = this.pool;
+    const { device } = this.pools.buffer;
     const started = performance.now();
     for (const mask of masks) {
       const encoder = device.createCommandEncoder();
@@ -89,13 +96,13 @@ class Layer {
 
   destroy(): void {
     for (const slab of Object.values(this.slabs)) slab.destroy();
-    this.pool.destroy();
+    for (const pool of Object.values(this.pools)) pool.destroy();
   }
 
   private async prime(arm: Arm, first: Bitmask): Promise<Slab> {
     const slab = this.slabs[arm];
     slab.update(first);
-    await finished(this.pool.device);
+    await finished(this.pools.buffer.device);
     return slab;
   }
 }
@@ -113,7 +120,10 @@ interface Measured {
   rowBytes: number;
 }
 
-/** The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies. */
+/**
+ * The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies, out of a
+ * pool in buffers, and out of one in textures. The ceiling is one large copy from buffer to buffer.
+ */
 export async function updateSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;
   const steps = context.quick ? 10 : 50;
@@ -178,7 +188,7 @@ async function measure(
     }
   }
   const after = await ceilings.copy(context.quick ? 3 : 5);
-  return { onDevice, wall, before, after, rowBytes: layer.pool.rowBytes };
+  return { onDevice, wall, before, after, rowBytes: layer.pools.buffer.rowBytes };
 }
 
 function report(
@@ -200,6 +210,7 @@ function report(
       gated,
       k,
       arm,
+      storage: storageOf(arm),
       n: N,
       m: M,
       hidden: WIDTH,
@@ -229,6 +240,7 @@ function report(
     fastest(onDevice, ['repack_ids', 'repack_mask']),
     onDevice.paired,
   ).median;
+  summary[`${prefix}.texels_speedup`] = ratioOf(onDevice.paired, onDevice.paired_texels).median;
   summary[`${prefix}.copy_fraction`] = Math.max(...PAIRED.map(fraction));
   summary[`${prefix}.kernel_copy_fraction`] = fraction('paired');
   const line = NAMES.map(

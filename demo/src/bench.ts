@@ -57,6 +57,7 @@ function contextFor(device: GPUDevice, suite: string, quick: boolean, signal: Ab
     robustness: true,
     quick,
     full: false,
+    storage: 'auto',
     log: (line) => log.append(`${suite}: ${line}\n`),
     progress(done, total, label) {
       signal.throwIfAborted();

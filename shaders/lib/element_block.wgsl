@@ -5,6 +5,8 @@ struct Element {
   c: vec4<u32>,
   d: vec4<u32>,
 }
+@group(0) @binding(0) var<storage, read> data: array<Element>;
+fn elements() -> u32 { return arrayLength(&data); }
 fn sum_zero() -> vec4<u32> { return vec4<u32>(0u); }
 fn sum_add(sum: vec4<u32>, i: u32) -> vec4<u32> {
   return sum + ((data[i].a + data[i].b) + (data[i].c + data[i].d));

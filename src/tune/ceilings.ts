@@ -1,26 +1,38 @@
 import elementBlock from '../../shaders/lib/element_block.wgsl';
 import elementQuad from '../../shaders/lib/element_quad.wgsl';
+import elementTexelBlock from '../../shaders/lib/element_texel_block.wgsl';
+import elementTexels from '../../shaders/lib/element_texels.wgsl';
 import elementWord from '../../shaders/lib/element_word.wgsl';
 import walkGrid from '../../shaders/lib/walk_grid.wgsl';
 import walkGroup from '../../shaders/lib/walk_group.wgsl';
 import walkLane from '../../shaders/lib/walk_lane.wgsl';
 import readSumCode from '../../shaders/read_sum.wgsl';
-import { destroyBuffer, storageBuffer, upload } from '../gpu/buffers.js';
+import { BufferGroup, upload } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, type KernelTable, kernel } from '../gpu/kernel.js';
+import { copyToTexels, type RowStorage } from '../gpu/texels.js';
 import { randomSource, type Stats, shuffle, statsOf } from './stats.js';
 import type { DeviceTimer } from './timer.js';
 
-/** Bytes of the buffer that the read ceiling reads: beyond the last-level cache (32 MiB here), within one binding. */
+/**
+ * Bytes of the buffer, and of the texture, that the read ceilings read: beyond the last-level cache (32 MiB here), within
+ * one binding, and whole lines of a texture.
+ */
 export const READ_BYTES = 96 << 20;
 /** Bytes that the copy ceiling copies; source and target together are as large as the read buffer. */
 export const COPY_BYTES = 48 << 20;
 
-/** How a read-only sum over a large buffer can be written; the fastest of all is the read ceiling. */
+/** How a read-only sum over a large buffer or texture can be written; the fastest of each is its read ceiling. */
 export const readSum: KernelTable = {
   name: 'read_sum',
   code: readSumCode,
   slots: {
-    element: { word: elementWord, quad: elementQuad, block: elementBlock },
+    element: {
+      word: elementWord,
+      quad: elementQuad,
+      block: elementBlock,
+      texels: elementTexels,
+      texel_block: elementTexelBlock,
+    },
     walk: { grid: walkGrid, group: walkGroup, lane: walkLane },
   },
   constants: { WORKGROUP: 64 },
@@ -28,7 +40,7 @@ export const readSum: KernelTable = {
 
 /** One formulation: element and walk as in the table, lanes of a workgroup, workgroups. */
 export interface Formulation {
-  element: 'word' | 'quad' | 'block';
+  element: 'word' | 'quad' | 'block' | 'texels' | 'texel_block';
   walk: 'grid' | 'group' | 'lane';
   workgroup: number;
   groups: number;
@@ -45,14 +57,27 @@ const SIZES = [
   [256, 2048],
 ] as const;
 
-export const FORMULATIONS: readonly Formulation[] = (['word', 'quad', 'block'] as const).flatMap((element) =>
-  (['grid', 'group', 'lane'] as const).flatMap((walk) =>
-    SIZES.map(([workgroup, groups]) => ({ element, walk, workgroup, groups })),
-  ),
-);
+const formulationsOver = (elements: readonly Formulation['element'][]): Formulation[] =>
+  elements.flatMap((element) =>
+    (['grid', 'group', 'lane'] as const).flatMap((walk) =>
+      SIZES.map(([workgroup, groups]) => ({ element, walk, workgroup, groups })),
+    ),
+  );
 
-/** Loads of one word have never come near: only the `ceilings` suite shows it. */
-export const WIDE: readonly Formulation[] = FORMULATIONS.filter(({ element }) => element !== 'word');
+/** Over a buffer, by loads of one word: they have never come near, so that only the `ceilings` suite shows them. */
+export const NARROW: readonly Formulation[] = formulationsOver(['word']);
+/** Those that a ceiling is the fastest of, by what they read. */
+export const WIDE: Readonly<Record<RowStorage, readonly Formulation[]>> = {
+  buffer: formulationsOver(['quad', 'block']),
+  texture: formulationsOver(['texels', 'texel_block']),
+};
+export const STORAGES = ['buffer', 'texture'] as const satisfies readonly RowStorage[];
+
+/** What a formulation reads. */
+export const storageOf = ({ element }: Pick<Formulation, 'element'>): RowStorage =>
+  element === 'texels' || element === 'texel_block' ? 'texture' : 'buffer';
+
+const MOST_LANES = Math.max(...SIZES.map(([workgroup, groups]) => workgroup * groups));
 
 export function nameOf({ element, walk, workgroup, groups }: Formulation): string {
   return `${element} ${walk} ${workgroup}×${groups}`;
@@ -60,24 +85,34 @@ export function nameOf({ element, walk, workgroup, groups }: Formulation): strin
 
 /** Formulations that are measured again each time: the best of the first look, since two close ones change places. */
 const FINALISTS = 4;
-const finalists = new WeakMap<GPUDevice, readonly Formulation[]>();
+const finalists = new WeakMap<GPUDevice, Partial<Record<RowStorage, readonly Formulation[]>>>();
+
+/** GB/s of the fastest read-only sums over a buffer and over a texture. */
+export type ReadCeilings<S = Stats> = Record<RowStorage, S>;
 
 /** The ceilings of a device, with their buffers, for as long as a suite needs them. */
 export class Ceilings {
   private readonly device: GPUDevice;
   private readonly timer: DeviceTimer;
   private readonly onProgress?: (done: number, total: number) => void;
-  private buffers?: { data: GPUBuffer; out: GPUBuffer; target: GPUBuffer };
+  private readonly memory: BufferGroup;
+  private out?: GPUBuffer;
+  private buffer?: GPUBuffer;
+  private texture?: GPUTexture;
+  private target?: GPUBuffer;
 
   constructor(device: GPUDevice, timer: DeviceTimer, onProgress?: (done: number, total: number) => void) {
     this.device = device;
     this.timer = timer;
     this.onProgress = onProgress;
+    this.memory = new BufferGroup(device);
   }
 
   /** GB/s of one large copyBufferToBuffer, reads and writes both counted. */
   async copy(repeats: number): Promise<Stats> {
-    const { data, target } = this.made();
+    const data = this.source('buffer') as GPUBuffer;
+    this.target ??= this.memory.storage('ceiling target', COPY_BYTES);
+    const { target } = this;
     const rates: number[] = [];
     // The first touches the pages.
     for (let r = 0; r <= repeats; r++) {
@@ -89,24 +124,34 @@ export class Ceilings {
     return statsOf(rates);
   }
 
-  /** GB/s of the fastest read-only sum; by median, so that one lucky repeat decides nothing. */
+  /** GB/s of the fastest read-only sum over a buffer; by median, so that one lucky repeat decides nothing. */
   async read(repeats: number): Promise<Stats> {
-    if (!finalists.has(this.device)) await this.readEach(WIDE, 3);
-    return (await this.readEach(finalists.get(this.device) ?? WIDE, repeats))[0].gbps;
+    return (await this.readEach(await this.finalists('buffer'), repeats))[0].gbps;
+  }
+
+  /** The same over a buffer and over a texture, in turns. */
+  async reads(repeats: number): Promise<ReadCeilings> {
+    const both = [...(await this.finalists('buffer')), ...(await this.finalists('texture'))];
+    const each = await this.readEach(both, repeats);
+    const best = (storage: RowStorage): Stats =>
+      (each.find(({ formulation }) => storageOf(formulation) === storage) as (typeof each)[0]).gbps;
+    return { buffer: best('buffer'), texture: best('texture') };
   }
 
   /**
-   * GB/s of each formulation, fastest first. They take turns in shuffled order. Where all wide ones are among them, the
-   * first four are what `read` goes by from now on.
+   * GB/s of each formulation, fastest first. They take turns in shuffled order. Where all wide ones of a storage are among
+   * them, the first four of these are what its ceiling goes by from now on.
    */
   async readEach(
     formulations: readonly Formulation[],
     repeats: number,
   ): Promise<{ formulation: Formulation; gbps: Stats }[]> {
-    const { data, out } = this.made();
+    this.out ??= this.memory.storage('ceiling sums', 4 * MOST_LANES);
+    const { out } = this;
     const arms = formulations.map((formulation) => {
       const { element, walk, workgroup: WORKGROUP } = formulation;
       const made = kernel(this.device, readSum, { slots: { element, walk }, constants: { WORKGROUP } });
+      const data = this.source(storageOf(formulation));
       return { formulation, kernel: made, group: made.bind({ data, out }), rates: [] as number[] };
     });
     const random = randomSource(arms.length);
@@ -121,17 +166,27 @@ export class Ceilings {
     const sorted = arms
       .map(({ formulation, rates }) => ({ formulation, gbps: statsOf(rates) }))
       .sort((a, b) => b.gbps.median - a.gbps.median);
-    if (WIDE.every((one) => formulations.includes(one)))
-      finalists.set(
-        this.device,
-        sorted.slice(0, FINALISTS).map(({ formulation }) => formulation),
-      );
+    for (const storage of STORAGES) {
+      if (!WIDE[storage].every((one) => formulations.includes(one))) continue;
+      const mine = sorted.filter(({ formulation }) => WIDE[storage].includes(formulation));
+      const first = mine.slice(0, FINALISTS).map(({ formulation }) => formulation);
+      finalists.set(this.device, { ...finalists.get(this.device), [storage]: first });
+    }
     return sorted;
   }
 
   destroy(): void {
-    for (const buffer of Object.values(this.buffers ?? {})) destroyBuffer(this.device, buffer);
-    this.buffers = undefined;
+    this.memory.destroy();
+    this.out = undefined;
+    this.buffer = undefined;
+    this.texture = undefined;
+    this.target = undefined;
+  }
+
+  /** Those that `storage`'s ceiling goes by; the first time they are found among all. */
+  private async finalists(storage: RowStorage): Promise<readonly Formulation[]> {
+    if (!finalists.get(this.device)?.[storage]) await this.readEach(WIDE[storage], 3);
+    return finalists.get(this.device)?.[storage] ?? WIDE[storage];
   }
 
   private encode(
@@ -143,39 +198,23 @@ export class Ceilings {
     pass.end();
   }
 
-  private made(): NonNullable<Ceilings['buffers']> {
-    if (!this.buffers) {
-      const { device } = this;
-      const lanes = Math.max(...FORMULATIONS.map(({ workgroup, groups }) => workgroup * groups));
-      const data = storageBuffer(device, 'ceiling source', READ_BYTES);
-      const out = storageBuffer(device, 'ceiling sums', lanes * 4);
-      const target = storageBuffer(device, 'ceiling target', COPY_BYTES);
+  /** What is read: the same bytes in a buffer and in a texture. */
+  private source(storage: RowStorage): GPUBuffer | GPUTexture {
+    const { device, memory } = this;
+    if (!this.buffer) {
+      this.buffer = memory.storage('ceiling source', READ_BYTES);
       // Pages that were never written may all be one page of zeros, which would be read from a cache.
       const values = new Uint32Array((16 << 20) / 4).map((_, i) => Math.imul(i, 0x9e3779b1));
-      for (let at = 0; at < READ_BYTES; at += values.byteLength) upload(device, data, at, values);
-      this.buffers = { data, out, target };
+      for (let at = 0; at < READ_BYTES; at += values.byteLength) upload(device, this.buffer, at, values);
     }
-    return this.buffers;
-  }
-}
-
-/** `Ceilings.copy`, once. */
-export async function copyCeiling(device: GPUDevice, timer: DeviceTimer, repeats: number): Promise<Stats> {
-  const ceilings = new Ceilings(device, timer);
-  try {
-    return await ceilings.copy(repeats);
-  } finally {
-    ceilings.destroy();
-  }
-}
-
-/** `Ceilings.read`, once. */
-export async function readCeiling(device: GPUDevice, timer: DeviceTimer, repeats: number): Promise<Stats> {
-  const ceilings = new Ceilings(device, timer);
-  try {
-    return await ceilings.read(repeats);
-  } finally {
-    ceilings.destroy();
+    if (storage === 'buffer') return this.buffer;
+    if (!this.texture) {
+      this.texture = memory.texels('ceiling texels', READ_BYTES);
+      const encoder = device.createCommandEncoder({ label: 'pairslab read ceiling' });
+      copyToTexels(encoder, this.buffer, 0, this.texture, 0, READ_BYTES);
+      device.queue.submit([encoder.finish()]);
+    }
+    return this.texture;
   }
 }
 
@@ -186,7 +225,7 @@ export interface Framed {
   median: number;
 }
 
-/** Runs `work` between two measurements of the read ceiling. */
+/** Runs `work` between two measurements of the read ceiling of buffers. */
 export async function framed<T>(
   ceilings: Ceilings,
   repeats: number,
@@ -196,4 +235,21 @@ export async function framed<T>(
   const value = await work();
   const after = await ceilings.read(repeats);
   return { value, read: { before, after, median: (before.median + after.median) / 2 } };
+}
+
+/** Runs `work` between two measurements of both read ceilings. */
+export async function framedReads<T>(
+  ceilings: Ceilings,
+  repeats: number,
+  work: () => Promise<T>,
+): Promise<{ value: T; reads: ReadCeilings<Framed> }> {
+  const before = await ceilings.reads(repeats);
+  const value = await work();
+  const after = await ceilings.reads(repeats);
+  const frame = (storage: RowStorage): Framed => ({
+    before: before[storage],
+    after: after[storage],
+    median: (before[storage].median + after[storage].median) / 2,
+  });
+  return { value, reads: { buffer: frame('buffer'), texture: frame('texture') } };
 }

@@ -30,7 +30,13 @@ const HEAD: Provenance = {
   cpu: '2 × x',
 };
 // No case here touches a device.
-const BASE = { gpu: {} as BenchContext['gpu'], robustness: true, quick: false, full: true };
+const BASE = {
+  gpu: {} as BenchContext['gpu'],
+  robustness: true,
+  quick: false,
+  full: true,
+  storage: 'auto' as const,
+};
 
 describe('a bench that is interrupted', () => {
   let folder: string;

@@ -5,9 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readSum as readSumTwin } from '../../shaders/read_sum.js';
 import { OptionError, ShapeError } from '../../src/errors.js';
-import { gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
+import { BufferGroup, gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { encodeDispatch, kernel } from '../../src/gpu/kernel.js';
 import { readBuffer } from '../../src/gpu/readback.js';
+import { uploadTexels } from '../../src/gpu/texels.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { LlamaSession } from '../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../src/llama/weights.js';
@@ -159,12 +160,17 @@ describeAdapters('profile of an MLP', (ctx) => {
     const data = storageBuffer(device, 'data', words.byteLength);
     const out = storageBuffer(device, 'sums', 3 * 8 * 4);
     upload(device, data, 0, words);
-    for (const element of ['word', 'quad', 'block']) {
+    // Its last line is not full.
+    const memory = new BufferGroup(device);
+    const texels = memory.texels('data', words.byteLength);
+    uploadTexels(device, texels, words);
+    for (const element of ['word', 'quad', 'block', 'texels', 'texel_block']) {
+      const from = element.startsWith('texel') ? texels : data;
       for (const walk of ['grid', 'group', 'lane']) {
         const made = kernel(device, readSum, { slots: { element, walk }, constants: { WORKGROUP: 8 } });
         const encoder = device.createCommandEncoder();
         const pass = encoder.beginComputePass();
-        encodeDispatch(pass, { kernel: made, group: made.bind({ data, out }), grid: [3, 1, 1] });
+        encodeDispatch(pass, { kernel: made, group: made.bind({ data: from, out }), grid: [3, 1, 1] });
         pass.end();
         device.queue.submit([encoder.finish()]);
         const sums = new Uint32Array(await readBuffer(device, out));
@@ -173,6 +179,7 @@ describeAdapters('profile of an MLP', (ctx) => {
     }
     data.destroy();
     out.destroy();
+    memory.destroy();
   });
 });
 

@@ -97,7 +97,7 @@ function conditionsOf(provenance: Record<string, unknown>): Conditions {
     cpu: text('cpu'),
     robustness: typeof robustness === 'boolean' ? (robustness ? 'on' : 'off') : 'unknown',
     timer: text('timer'),
-    settings: settingsOf(provenance.settings),
+    settings: settingsOf(provenance.settings, provenance.storage),
     version: text('version'),
     commit: `${words(commit).slice(0, 12)}${dirty === true ? ' with changes' : ''}`,
     grid: quick === true ? 'quick' : full === true ? 'full' : 'default',
@@ -105,9 +105,11 @@ function conditionsOf(provenance: Record<string, unknown>): Conditions {
   };
 }
 
-function settingsOf(settings: unknown): string {
+/** `storage` counts where it was asked for: else it is what the version does by itself, as in files that are older. */
+function settingsOf(settings: unknown, storage: unknown): string {
   if (!isRecord(settings)) return 'unknown';
   const each = Object.entries(settings).map(([name, value]) => `${name}=${words(value)}`);
+  if (storage !== undefined && storage !== 'auto') each.push(`storage=${words(storage)}`);
   return each.length > 0 ? words(each.join(' ')) : 'none';
 }
 
