@@ -20,6 +20,9 @@ const UPDATES: Partial<Record<Arm, UpdateWay>> = { copied: 'copy', fused: 'fused
 /** The strategies that compete; `auto` chooses among them. */
 export const FIXED: readonly Arm[] = ['dense', 'indexed', 'repack', 'paired'];
 
+/** Those that use no slab. */
+const READERS: readonly Arm[] = ['dense', 'indexed'];
+
 /** What the slab of `paired` did in a run. */
 export interface Writes {
   /** Rows that changed (added and removed) and rows written, over active rows: means over the sets. */
@@ -36,14 +39,17 @@ export class LayerBench {
   estimates: Estimates | null = null;
   private readonly timer: DeviceTimer;
   private readonly batch: number;
+  private readonly warm: boolean;
   private readonly x: GPUBuffer;
   private readonly y: GPUBuffer;
 
-  constructor(mlp: SparseMLP, timer: DeviceTimer, batch = 1) {
+  /** @param warm Whether a step comes before those that are timed; long ones show no difference, and it costs as much. */
+  constructor(mlp: SparseMLP, timer: DeviceTimer, batch = 1, warm = true) {
     const { device, inputStride, hidden } = mlp;
     this.mlp = mlp;
     this.timer = timer;
     this.batch = batch;
+    this.warm = warm;
     // Batched kernels read whole tiles of x; 64 is a multiple of any.
     const values = inputStride * (batch === 1 ? 1 : roundUp(batch, 64));
     this.x = storageBuffer(device, 'bench x', values * 4);
@@ -114,12 +120,19 @@ export class LayerBench {
 
   /**
    * One step on the chain's first mask, so that every arm starts warm, and the slab from that mask: as in the middle
-   * of a sequence. @returns the masks to go on with; `packed` stays where it is.
+   * of a sequence. Without `warm` only the slab is brought there. @returns the masks to go on with; `packed` stays where
+   * it is.
    */
   private async prime(arm: Arm, chain: Chain): Promise<readonly (Bitmask | undefined)[]> {
     const { mlp } = this;
+    const steps = arm === 'packed' ? chain.steps.map(() => chain.first) : chain.steps;
     // What auto might use is made ready for it, where it fits.
     if (arm === 'auto') tolerating(() => mlp.slab.update(chain.first));
+    else if (!this.warm && !READERS.includes(arm)) mlp.slab.update(chain.first);
+    if (!this.warm) {
+      await finished(mlp.device);
+      return steps;
+    }
     const encoder = mlp.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     this.encode(arm, pass, chain.first, 0, chain.reuse);
@@ -127,7 +140,7 @@ export class LayerBench {
     mlp.device.queue.submit([encoder.finish()]);
     mlp.submitted();
     await finished(mlp.device);
-    return arm === 'packed' ? chain.steps.map(() => chain.first) : chain.steps;
+    return steps;
   }
 
   /**
