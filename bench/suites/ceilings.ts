@@ -29,7 +29,7 @@ export async function ceilingsSuite(context: BenchContext): Promise<SuiteOutcome
     context.progress(1, 2, 'read');
     const formulations = [...(context.quick ? [] : NARROW), ...WIDE.buffer, ...WIDE.texture];
     const read = await context.measured('read', () =>
-      ceilings.readEach(formulations, context.quick ? 1 : repeats),
+      ceilings.readEach(formulations, context.quick ? 2 : repeats),
     );
     for (const { formulation, gbps } of read) {
       const name = nameOf(formulation);
