@@ -1,4 +1,4 @@
-import { DeviceLimitError } from '../errors.js';
+import { DeviceLimitError, OptionError } from '../errors.js';
 import { checkLost } from './lost.js';
 import { traitsOf } from './traits.js';
 
@@ -6,6 +6,7 @@ import { traitsOf } from './traits.js';
 export type RowStorage = 'buffer' | 'texture';
 /** The same, or `auto`: what the adapter is known to read faster. */
 export type StorageChoice = RowStorage | 'auto';
+export const STORAGE_CHOICES: readonly StorageChoice[] = ['buffer', 'texture', 'auto'];
 
 /** Bytes of a texel: rgba32uint, a stored vector. */
 const TEXEL = 16;
@@ -21,6 +22,16 @@ const TextureUsage = { COPY_SRC: 0x01, COPY_DST: 0x02, STORAGE_BINDING: 0x08 } a
  */
 export function fasterStorage(device: GPUDevice): RowStorage {
   return traitsOf(device).fastTexels && device.limits.maxTextureDimension2D >= TEXELS ? 'texture' : 'buffer';
+}
+
+/** What rows are to be read from on `device`. @throws OptionError for a storage that is none. */
+export function chooseStorage(device: GPUDevice, storage: StorageChoice): RowStorage {
+  if (!STORAGE_CHOICES.includes(storage)) {
+    throw new OptionError(`storage "${String(storage)}" is unknown; use ${STORAGE_CHOICES.join(', ')}.`, {
+      storage,
+    });
+  }
+  return storage === 'auto' ? fasterStorage(device) : storage;
 }
 
 /** Bytes that one texture can hold on `device`. */

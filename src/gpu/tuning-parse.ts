@@ -1,6 +1,7 @@
 /** A saved tuning comes from a disk or a page's storage, so it may be anything: every field is checked. */
 import { TuningError } from '../errors.js';
 import { STORED_DTYPES, type StoredDtype } from './stored-dtype.js';
+import type { RowStorage } from './texels.js';
 import type { CopyCosts, Costs, MeasuredEntry, Rates, ReadCosts, TunedEntry, Tuning } from './tuning.js';
 
 /** Entries a tuning has at most; the oldest give way. */
@@ -58,6 +59,7 @@ function parseEntry(json: unknown, at: string): MeasuredEntry {
     dtype: dtypeOf(field(entry, 'dtype'), `${at}.dtype`),
     batched,
     cols: cols as number,
+    ...storageOf(entry, at),
     variant,
     default: was === undefined ? variant : parseVariant(was, `${at}.default`),
     speedup: speedup === undefined ? 1 : positive(speedup, `${at}.speedup`),
@@ -91,6 +93,7 @@ function parseCosts(json: unknown, at: string): Costs {
     dtype: dtypeOf(field(costs, 'dtype'), `${at}.dtype`),
     rowBytes: size('rowBytes'),
     rows: size('rows'),
+    ...storageOf(costs, at),
     wait: positive(field(costs, 'wait'), `${at}.wait`),
     read: parseReads(part('read'), `${at}.read`),
     readBatched: parseReads(part('readBatched'), `${at}.readBatched`),
@@ -128,6 +131,13 @@ function parseRates(json: unknown, at: string): Rates {
   const unsorted = points.findIndex(([share], i) => i > 0 && share <= points[i - 1][0]);
   if (unsorted >= 0) fail(`${at}[${unsorted}]`, points[unsorted], 'a share above the one before');
   return points;
+}
+
+/** What is read from buffers says nothing of it. */
+function storageOf(from: Fields, at: string): { storage?: RowStorage } {
+  const storage = field(from, 'storage');
+  if (storage === undefined || storage === 'buffer') return {};
+  return storage === 'texture' ? { storage } : fail(`${at}.storage`, storage, 'buffer or texture');
 }
 
 function dtypeOf(value: unknown, at: string): StoredDtype {

@@ -56,6 +56,11 @@ export interface Costs {
   /** What they were measured on: bytes of a row, all fields together, and rows. */
   readonly rowBytes: number;
   readonly rows: number;
+  /**
+   * What the rows were read from where they are not packed, and copied from; packed ones are in a slab's buffers always.
+   * Default buffer.
+   */
+  readonly storage?: RowStorage;
   /** A submit that is waited for, wall time: what a mask costs that has to come to the CPU. */
   readonly wait: number;
   /** For one token, and for a tile of eight. */
@@ -91,17 +96,21 @@ export function tuningOf(device: GPUDevice): Tuning | null {
   return tunings.get(device) ?? null;
 }
 
-/** The costs measured on `device` for rows stored as `dtype` in a layer like this one: of several, the nearest in size. */
+/**
+ * The costs measured on `device` for rows stored as `dtype` in a layer like this one, read from the same storage: of
+ * several, the nearest in size.
+ */
 export function measuredCosts(
   device: GPUDevice,
   dtype: StoredDtype,
-  { rowBytes, rows }: Pick<Costs, 'rowBytes' | 'rows'>,
+  { rowBytes, rows, storage }: Pick<Costs, 'rowBytes' | 'rows' | 'storage'>,
 ): Costs | undefined {
   const far = (costs: Costs) =>
     Math.abs(Math.log2(costs.rowBytes / rowBytes)) + Math.abs(Math.log2(costs.rows / rows));
   let best: Costs | undefined;
   for (const costs of tuningOf(device)?.costs ?? []) {
-    if (costs.dtype === dtype && (!best || far(costs) < far(best))) best = costs;
+    if (costs.dtype !== dtype || !sameStorage(costs.storage, storage)) continue;
+    if (!best || far(costs) < far(best)) best = costs;
   }
   return best;
 }
@@ -120,12 +129,14 @@ export function tuned<V extends object>(
   for (const entry of tunings.get(device)?.entries ?? []) {
     if (entry.kernel !== wanted.kernel || entry.dtype !== wanted.dtype || entry.batched !== wanted.batched)
       continue;
-    if ((entry.storage ?? 'buffer') !== (wanted.storage ?? 'buffer')) continue;
+    if (!sameStorage(entry.storage, wanted.storage)) continue;
     if (!best || far(entry) < far(best)) best = entry;
   }
   const found = best?.variant as Readonly<Record<string, unknown>> | undefined;
   return found && variants.find((variant) => same(variant as Readonly<Record<string, unknown>>, found));
 }
+
+const sameStorage = (a: RowStorage = 'buffer', b: RowStorage = 'buffer'): boolean => a === b;
 
 function same(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
   const keys = Object.keys(a);

@@ -45,7 +45,7 @@ export class AutoLayers {
   }
 
   private stepOf(l: number, active?: number): [StoredDtype, StepShape] {
-    const { mlp } = this.layers[l];
+    const { mlp, gate } = this.layers[l];
     const { rows, rowBytes } = mlp;
     const m = active ?? rows;
     // Of the rows of one token hardly any are sure to be in a slab: count all as written, as at a change of subject.
@@ -55,6 +55,7 @@ export class AutoLayers {
       writes: m,
       rowBytes,
       slabRowBytes: rowBytes,
+      storage: gate.storage,
       batch: this.batch,
       reuse: 1,
       waits: true,

@@ -359,6 +359,7 @@ export class SparseMLP {
       writes: change ? minimumWrites(change) : active,
       rowBytes: pool.rowBytes,
       slabRowBytes: packed?.rowBytes ?? pool.rowBytes,
+      storage: pool.storage,
       batch,
       reuse,
       fresh: ranLast.get(device) === this ? countAdded(last, mask) : active,

@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
+import { STORAGE_CHOICES } from '../gpu/texels.js';
 import { COMPUTES } from '../mlp/compute.js';
 import { GATE_MODES, type Mode, MODES } from '../llama/mode.js';
 import { parseBudget } from '../residency/budget.js';
@@ -57,6 +58,13 @@ const dtype = () =>
     '--dtype <dtype>',
     'how weights are stored (q8 and q4: those of MLPs, the rest f16); default f32, or what `convert` wrote',
   ).choices(STORED_DTYPES);
+const storage = () =>
+  new Option(
+    '--storage <storage>',
+    'what kernels read weights from: a texture is faster on some software adapters; auto: what is known to be faster',
+  )
+    .choices(STORAGE_CHOICES)
+    .default('auto');
 const compute = () =>
   new Option(
     '--compute <compute>',
@@ -155,6 +163,7 @@ program
   .option('--prompt <text>', 'where to begin', 'The state of the Union is')
   .option('--max-tokens <n>', 'tokens to generate', integer, 64)
   .addOption(dtype())
+  .addOption(storage())
   .addOption(compute())
   .addOption(adapter())
   .addOption(untuned())
@@ -174,6 +183,7 @@ choice(
     .addOption(strategy('auto')),
 )
   .addOption(dtype())
+  .addOption(storage())
   .addOption(compute())
   .addOption(
     new Option(
@@ -199,6 +209,7 @@ choice(
     .addOption(strategy()),
 )
   .addOption(dtype())
+  .addOption(storage())
   .addOption(compute())
   .addOption(adapter())
   .addOption(untuned())
@@ -257,6 +268,7 @@ program
     shapes,
   )
   .addOption(dtype())
+  .addOption(storage())
   .option('--seconds <s>', 'time to spend, about', number, 30)
   .option('--print', 'only print what was kept')
   .option('--force', 'measure again what was kept, and forget the rest')
@@ -277,6 +289,7 @@ choice(
     .addOption(strategy('auto')),
 )
   .addOption(dtype())
+  .addOption(storage())
   .addOption(compute())
   .option('--repeats <n>', 'times that each figure is measured', integer, 20)
   .option('--no-ceiling', 'do not measure the read ceiling, which takes most of the time')
@@ -306,6 +319,7 @@ program
   .option('--steps <file>', 'where to write one JSON line for every step and layer')
   .addOption(mode())
   .addOption(dtype())
+  .addOption(storage())
   .addOption(adapter())
   .addOption(untuned())
   .addOption(json())

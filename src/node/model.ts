@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
+import type { StorageChoice } from '../gpu/texels.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
 import { type Checkpoint, openCheckpoint } from '../llama/checkpoint.js';
 import { chooseDtype, type LlamaWeights, type LoadOptions, loadWeights } from '../llama/weights.js';
@@ -39,6 +40,8 @@ export interface OpenOptions {
   adapter?: string;
   /** Default f32, or what the model was converted to. */
   dtype?: StoredDtype;
+  /** What kernels read the weights from. Default auto. */
+  storage?: StorageChoice;
   /** What sessions will be asked for: refused before anything is loaded. Default f32. */
   compute?: Compute;
   context?: number;
@@ -136,6 +139,7 @@ export async function openModel(options: OpenOptions): Promise<OpenModel> {
     const weights = await makeRecovering(gpu.device, recover, (device) =>
       loadWeights(device, checkpoint, {
         dtype,
+        storage: options.storage,
         context: options.context,
         budget: options.budget,
         use: options.use,

@@ -2,7 +2,7 @@ import { DeviceLimitError, OptionError, ShapeError } from '../errors.js';
 import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, checkBindingSize, upload } from '../gpu/buffers.js';
 import {
-  fasterStorage,
+  chooseStorage,
   mostTexelBytes,
   type RowStorage,
   type StorageChoice,
@@ -179,6 +179,12 @@ export class DevicePool {
     return sum;
   }
 
+  /** What kernels read its rows from: the same for every field. */
+  get storage(): RowStorage {
+    const [{ storage }] = this.fields.values();
+    return storage;
+  }
+
   /** GPU bytes that the pool owns. */
   get bytes(): number {
     return this.parts.memory.bytes;
@@ -220,16 +226,12 @@ function storageOf(
   { storage = 'buffer' }: PoolOptions,
 ): RowStorage {
   const adopts = plans.some((plan) => plan.adopt);
-  if (storage === 'auto') return adopts ? 'buffer' : fasterStorage(device);
-  if (storage !== 'buffer' && storage !== 'texture') {
-    throw new OptionError(`storage "${String(storage)}" is unknown; use buffer, texture or auto.`, {
-      storage,
-    });
-  }
-  if (storage === 'texture' && adopts) {
+  if (storage === 'auto' && adopts) return 'buffer';
+  const chosen = chooseStorage(device, storage);
+  if (chosen === 'texture' && adopts) {
     throw new OptionError(`${label} takes a buffer as it is: it cannot be stored as a texture.`, { storage });
   }
-  return storage;
+  return chosen;
 }
 
 /** @throws as `DevicePool.from`, for what cannot be on `device`. */

@@ -71,7 +71,11 @@ export class Slab {
     this.tau =
       settings().hybridTau ??
       (pool instanceof DevicePool
-        ? measuredTau(device, first.dtype, { rowBytes: this.rowBytes, rows: pool.rows })
+        ? measuredTau(device, first.dtype, {
+            rowBytes: this.rowBytes,
+            rows: pool.rows,
+            storage: pool.storage,
+          })
         : 1);
     this.parts = this.makeParts(device);
   }

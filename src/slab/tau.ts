@@ -18,7 +18,7 @@ export function tauOf({ move, select }: Pick<Costs, 'move' | 'select'>): number 
 export function measuredTau(
   device: GPUDevice,
   dtype: StoredDtype,
-  like: Pick<Costs, 'rowBytes' | 'rows'>,
+  like: Pick<Costs, 'rowBytes' | 'rows' | 'storage'>,
 ): number {
   const costs = measuredCosts(device, dtype, like);
   return costs ? tauOf(costs) : 1;

@@ -7,6 +7,7 @@ import {
   type Tuning,
   tuningOf,
 } from '../gpu/tuning.js';
+import { chooseStorage } from '../gpu/texels.js';
 import { waitFor } from '../gpu/wait.js';
 import { Candidates } from './candidates.js';
 import { measureCosts, measuredRows } from './costs.js';
@@ -132,16 +133,21 @@ async function costsOf(
   before: Tuning | null,
   { signal, onProgress, again = true }: AutotuneOptions,
 ): Promise<Costs[]> {
-  const keyOf = ({ dtype, rowBytes, rows }: Pick<Costs, 'dtype' | 'rowBytes' | 'rows'>) =>
-    `${dtype} ${rowBytes} ${rows}`;
+  const keyOf = ({
+    dtype,
+    rowBytes,
+    rows,
+    storage = 'buffer',
+  }: Pick<Costs, 'dtype' | 'rowBytes' | 'rows' | 'storage'>) => `${dtype} ${rowBytes} ${rows} ${storage}`;
   const costs = new Map((before?.costs ?? []).map((one) => [keyOf(one), one]));
   for (const shape of shapes) {
     if (!measuresCosts(shape)) continue;
-    const key = keyOf({ dtype: shape.dtype, ...measuredRows(shape) });
+    const like = { ...shape, storage: chooseStorage(device, shape.storage ?? 'auto') };
+    const key = keyOf({ ...like, ...measuredRows(like) });
     const had = costs.get(key);
     // What was used last is kept longest.
     costs.delete(key);
-    costs.set(key, had && !again ? had : await measureCosts(device, shape, { signal, onProgress }));
+    costs.set(key, had && !again ? had : await measureCosts(device, like, { signal, onProgress }));
   }
   return [...costs.values()].slice(-MOST_COSTS);
 }
@@ -255,8 +261,8 @@ async function sampleOf(timer: DeviceTimer, record: Record, times: number): Prom
   return Math.max(1e-6, (await timer.time((encoder) => record(encoder, times))) / times);
 }
 
-const nameOf = ({ for: { kernel, batched }, ...shape }: TuneTask): string =>
-  `${kernel}${batched ? ' batched' : ''} ${describeShape(shape)}`;
+const nameOf = ({ for: { kernel, batched, storage }, ...shape }: TuneTask): string =>
+  `${kernel}${batched ? ' batched' : ''} ${describeShape(shape)}${storage === 'texture' ? ' texture' : ''}`;
 
 /**
  * How far the variants that adapter features alone would choose are behind the tuned ones: the default's time over the

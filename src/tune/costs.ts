@@ -1,6 +1,8 @@
 import { destroyBuffer, storageBuffer } from '../gpu/buffers.js';
 import { rowBytes, type StoredDtype } from '../gpu/layout.js';
 import { finished } from '../gpu/readback.js';
+import { rateAt } from '../gpu/rates.js';
+import type { RowStorage } from '../gpu/texels.js';
 import type { CopyCosts, Costs, Rates, ReadCosts } from '../gpu/tuning.js';
 import type { Bitmask } from '../mask/index.js';
 import type { FixedStrategy } from '../mlp/cost-model.js';
@@ -14,6 +16,8 @@ export interface CostShape {
   hidden: number;
   rows: number;
   dtype: StoredDtype;
+  /** What its rows are read from while they are not packed. Default buffer. */
+  storage?: RowStorage;
 }
 
 export interface CostOptions {
@@ -107,7 +111,7 @@ class CostLab {
 
   async open(): Promise<void> {
     const { device, rows } = this;
-    const { hidden, dtype } = this.shape;
+    const { hidden, dtype, storage } = this.shape;
     // One matrix serves as all three: what it holds changes no time, as long as nothing is denormal.
     const values = Float32Array.from({ length: 4099 }, (_, i) => ((i * 7919) % 1021) / 1021 - 0.5);
     const matrix = new Float32Array(hidden * rows);
@@ -120,6 +124,7 @@ class CostLab {
       down: matrix,
       downRows: true,
       dtype,
+      storage,
       capacity: this.count(PACKED_MOST),
       pendingUpdates: MOST_STEPS + 1,
       label: 'cost model',
@@ -149,12 +154,17 @@ class CostLab {
       dtype: this.shape.dtype,
       rowBytes: this.rowBytes,
       rows: this.rows,
+      ...(this.inTexture ? { storage: 'texture' } : {}),
       wait: this.points('wait')[0].ms,
       read: this.reads(''),
       readBatched: this.reads(BATCHED),
       move: this.copies('move'),
       select: this.copies('select'),
     };
+  }
+
+  private get inTexture(): boolean {
+    return this.shape.storage === 'texture';
   }
 
   close(): void {
@@ -241,15 +251,19 @@ class CostLab {
     const { launch, rates: indexed } = this.fit(this.points(`few${tile}`)[0], this.points(`anew${tile}`));
     const rates = (group: string) => this.rates(launch, this.points(`${group}${tile}`));
     const dense = rates('dense');
-    const again = rates('again');
-    // Of all rows no more stay in a cache than of as many that are read once; and packed, they are as they were.
+    // A cache makes no row dearer: what looks so is the machine's noise.
+    const again = rates('again').map(
+      ([share, rate]) => [share, Math.min(rate, rateAt(indexed, share))] as const,
+    );
+    // Of all rows no more stay in a cache than of as many that are read once; and packed, they are as they were, unless
+    // they were in a texture.
     const beyond = indexed.filter(([share]) => share > again[again.length - 1][0]);
     return {
       launch,
       dense,
       indexed,
       again: [...again, ...beyond.slice(-1)],
-      packed: [...rates('packed'), ...dense],
+      packed: this.inTexture ? rates('packed') : [...rates('packed'), ...dense],
     };
   }
 

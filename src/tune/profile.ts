@@ -1,5 +1,6 @@
 import { OptionError, ShapeError } from '../errors.js';
 import { finished } from '../gpu/readback.js';
+import type { RowStorage } from '../gpu/texels.js';
 import { headQuads } from '../llama/kernels.js';
 import { Sampler } from '../llama/sample.js';
 import type { LlamaSession, StepStats } from '../llama/session.js';
@@ -11,7 +12,7 @@ import { type RecordedDispatch, RecordingPass } from './recording.js';
 import { replayOf } from './replay.js';
 import { type Stats, statsOf } from './stats.js';
 import { type DeviceTimer, deviceTimer } from './timer.js';
-import { type LayerTraffic, leastBytes, nameOf } from './traffic.js';
+import { type LayerTraffic, leastBytes, nameOf, storageOf } from './traffic.js';
 
 export interface ProfileOptions {
   /** Replays that are measured; one more comes first. Default 20. */
@@ -27,6 +28,8 @@ export interface DispatchProfile {
   /** The variant that ran, as its pipeline is labelled. */
   readonly variant: string;
   readonly grid: readonly [number, number, number];
+  /** What its rows are read from. */
+  readonly storage: RowStorage;
   readonly bytes: number | null;
   readonly ms: Stats;
 }
@@ -35,13 +38,15 @@ export interface DispatchProfile {
 export interface KernelProfile {
   readonly name: string;
   readonly variants: readonly string[];
+  /** What its rows are read from: of some dispatches at least a texture. */
+  readonly storage: RowStorage;
   readonly dispatches: number;
   readonly ms: Stats;
   /** Of the sum of the parts. */
   readonly share: number;
   readonly bytes: number | null;
   readonly gbps: number | null;
-  /** GB/s over the read ceiling. */
+  /** GB/s over the read ceiling, which is one of buffers: null where rows are read from textures. */
   readonly ofCeiling: number | null;
 }
 
@@ -68,8 +73,9 @@ export interface Profile {
   readonly bytes: number;
   /** By the time in one pass. */
   readonly gbps: number;
+  /** Null where any kernel reads rows from textures. */
   readonly ofCeiling: number | null;
-  /** GB/s. */
+  /** GB/s that are read from a buffer. */
   readonly ceiling: Framed | null;
 }
 
@@ -143,14 +149,17 @@ export async function profileDispatches(
   const bytes = leastBytes(recorded.dispatches, recorded.layers ?? []);
   const total = sum(bytes.map((count) => count ?? 0));
   const gbps = total / inPass.median / 1e6;
+  const kernels = byKernel(recorded.dispatches, each, bytes, ceiling);
+  const buffers = kernels.every(({ storage }) => storage === 'buffer');
   return {
     timer: kind,
     repeats,
-    kernels: byKernel(recorded.dispatches, each, bytes, ceiling),
+    kernels,
     dispatches: recorded.dispatches.map((one, i) => ({
       name: nameOf(one),
       variant: variantOf(one),
       grid: one.grid,
+      storage: storageOf(one),
       bytes: bytes[i],
       ms: statsOf(each.map((times) => times[i])),
     })),
@@ -161,7 +170,7 @@ export async function profileDispatches(
     overheadPerDispatch: (inPass.median - parts.median) / Math.max(1, recorded.dispatches.length),
     bytes: total,
     gbps,
-    ofCeiling: ceiling && gbps / ceiling.median,
+    ofCeiling: ceiling && buffers ? gbps / ceiling.median : null,
     ceiling,
   };
 }
@@ -307,15 +316,17 @@ function byKernel(
       const known = mine.every((i) => bytes[i] !== null);
       const moves = known ? sum(mine.map((i) => bytes[i] as number)) : null;
       const gbps = moves !== null && ms.median > 0 ? moves / ms.median / 1e6 : null;
+      const texture = mine.some((i) => storageOf(dispatches[i]) === 'texture');
       return {
         name,
+        storage: texture ? 'texture' : 'buffer',
         variants: [...new Set(mine.map((i) => variantOf(dispatches[i])))],
         dispatches: mine.length,
         ms,
         share: all > 0 ? ms.median / all : 0,
         bytes: moves,
         gbps,
-        ofCeiling: gbps !== null && ceiling ? gbps / ceiling.median : null,
+        ofCeiling: gbps !== null && ceiling && !texture ? gbps / ceiling.median : null,
       };
     })
     .sort((a, b) => b.ms.median - a.ms.median);

@@ -1,5 +1,6 @@
 import { OptionError, ShapeError } from '../errors.js';
 import { checkStoredDtype, rowBytes, type StoredDtype } from '../gpu/layout.js';
+import { chooseStorage, type RowStorage, type StorageChoice } from '../gpu/texels.js';
 import type { TunedFor } from '../gpu/tuning.js';
 import { ATTENTION_KERNEL, attentionTunedFor } from '../llama/attention-variants.js';
 import { COPY_KERNEL, copyTunedFor } from '../slab/variants.js';
@@ -21,6 +22,13 @@ export interface TuneShape {
   hidden: number;
   rows: number;
   dtype: StoredDtype;
+  /** What the rows are read from; see `PoolOptions`. Default auto: what is known to be faster on the device. */
+  storage?: StorageChoice;
+  /**
+   * Where rows are read from textures, the kernels that are tuned for a slab's rows besides, which are in buffers always:
+   * for single tokens, since batches hardly run packed. Default: gate_up and down, as far as they are among the kernels.
+   */
+  packed?: readonly TunedKernel[];
   /** Only single tokens (false) or only batches (true). Default: both. */
   batched?: boolean;
   /** Rows that a step uses. Default: a quarter. */
@@ -37,6 +45,13 @@ const ROW_KERNELS = TUNED_KERNELS.filter((kernel) => kernel !== ATTENTION_KERNEL
 /** What a shape is tuned for. */
 const kernelsOf = ({ kernels, heads }: TuneShape): readonly TunedKernel[] =>
   kernels ?? (heads ? [ATTENTION_KERNEL] : ROW_KERNELS);
+
+/** Kernels that read stored rows, wherever those are. */
+const READERS: readonly TunedKernel[] = ['linear', 'gate_up', 'gate_up_active', 'down'];
+/** What packed steps of an MLP run. */
+const PACKED: readonly TunedKernel[] = ['gate_up', 'down'];
+const packedOf = (shape: TuneShape): readonly TunedKernel[] =>
+  shape.packed ?? PACKED.filter((kernel) => kernelsOf(shape).includes(kernel));
 
 /** Whether the cost model's figures are measured for a shape. */
 export const measuresCosts = (shape: TuneShape): boolean => shape.costs ?? kernelsOf(shape).includes('down');
@@ -108,7 +123,8 @@ export function modelShapes(sizes: ModelSizes, dtype: StoredDtype): TuneShape[] 
   const wide = heads * headDim;
   const shapes: TuneShape[] = [
     { hidden, rows: wide + 2 * kvHeads * headDim, dtype: rest, kernels: ['linear'] },
-    { hidden, rows, dtype, kernels: ['gate_up_active', 'down', COPY_KERNEL] },
+    // A slab has up and down, by the gates that are there.
+    { hidden, rows, dtype, kernels: ['gate_up_active', 'down', COPY_KERNEL], packed: ['linear', 'down'] },
   ];
   if (wide !== hidden) shapes.push({ hidden: wide, rows: hidden, dtype: rest, kernels: ['linear'] });
   if (rest !== dtype) shapes.push({ hidden, rows, dtype, kernels: ['linear'] });
@@ -122,15 +138,18 @@ export const describeShape = ({
 }: Pick<TuneShape, 'hidden' | 'rows' | 'dtype'>): string => `${hidden}x${rows} ${dtype}`;
 
 /**
- * One task for each kernel, dtype, batch kind and number of columns, in the order of the shapes.
+ * One task for each kernel, dtype, batch kind, number of columns and storage, in the order of the shapes; those for rows
+ * of slabs beside textures come last, where time runs out first.
  * @throws OptionError or ShapeError naming the shape that no variant covers; nothing has run then.
  */
 export function tasksOf(device: GPUDevice, shapes: readonly TuneShape[]): TuneTask[] {
   if (shapes.length === 0) throw new OptionError('autotune needs at least one shape.');
   const tasks = new Map<string, TuneTask>();
+  const packed: TuneTask[] = [];
   for (const shape of shapes) {
     checkShape(device, shape);
     const { hidden, rows, dtype, heads } = shape;
+    const storage = chooseStorage(device, shape.storage ?? 'auto');
     const kernels = kernelsOf(shape);
     const active = (shape.active ?? Math.ceil(rows / 4)) / rows;
     for (const kernel of TUNED_KERNELS.filter((name) => kernels.includes(name))) {
@@ -143,21 +162,33 @@ export function tasksOf(device: GPUDevice, shapes: readonly TuneShape[]): TuneTa
             ? copyTunedFor(rowBytes(hidden, dtype) / 4)
             : kernel === ATTENTION_KERNEL
               ? attentionTunedFor(hidden, rows, batched)
-              : { kernel, dtype, batched, cols: hidden };
+              : { kernel, dtype, batched, cols: hidden, ...inTexture(READERS.includes(kernel), storage) };
         const key = taskKey(tuned);
         if (!tasks.has(key)) tasks.set(key, { for: tuned, hidden, rows, dtype, active, heads });
       }
     }
+    if (storage === 'texture' && !shape.batched) {
+      for (const kernel of packedOf(shape))
+        packed.push({ for: { kernel, dtype, batched: false, cols: hidden }, hidden, rows, dtype, active });
+    }
+  }
+  for (const task of packed) {
+    const key = taskKey(task.for);
+    if (!tasks.has(key)) tasks.set(key, task);
   }
   return [...tasks.values()];
 }
 
+/** What is read from buffers says nothing of it. */
+const inTexture = (reads: boolean, storage: RowStorage): Pick<TunedFor, 'storage'> =>
+  reads && storage === 'texture' ? { storage } : {};
+
 /** Equal for what one entry of a tuning is for. */
-export const taskKey = ({ kernel, dtype, batched, cols }: TunedFor): string =>
-  `${kernel} ${dtype} ${batched} ${cols}`;
+export const taskKey = ({ kernel, dtype, batched, cols, storage = 'buffer' }: TunedFor): string =>
+  `${kernel} ${dtype} ${batched} ${cols} ${storage}`;
 
 function checkShape(device: GPUDevice, shape: TuneShape): void {
-  const { hidden, rows, active, kernels = [] } = shape;
+  const { hidden, rows, active, kernels = [], packed = [] } = shape;
   const name = `shape ${describeShape(shape)}`;
   const details = { hidden, rows, dtype: shape.dtype };
   const counts = Object.entries({ hidden, rows, ...(active === undefined ? {} : { active }) });
@@ -167,7 +198,7 @@ function checkShape(device: GPUDevice, shape: TuneShape): void {
   }
   if (active !== undefined && active > rows)
     throw new ShapeError(`${name}: ${active} active rows are more than there are.`, { ...details, active });
-  const unknown = kernels.find((kernel) => !TUNED_KERNELS.includes(kernel));
+  const unknown = [...kernels, ...packed].find((kernel) => !TUNED_KERNELS.includes(kernel));
   if (unknown !== undefined)
     throw new OptionError(`${name}: kernel "${unknown}" is not one of ${TUNED_KERNELS.join(', ')}.`, {
       ...details,

@@ -1,4 +1,4 @@
-import { contentOf } from '../gpu/texels.js';
+import { contentOf, type RowStorage } from '../gpu/texels.js';
 import type { RecordedDispatch } from './recording.js';
 
 /** What a layer's dispatches had to do with at the recorded step. */
@@ -91,6 +91,11 @@ function share(rows: string | undefined, layer: LayerTraffic | undefined): numbe
 const activeShare = (layer: LayerTraffic | undefined): number => (layer ? layer.active / layer.rows : 1);
 
 type Memory = GPUBufferBinding | GPUTexture | undefined;
+
+/** What the rows of a dispatch are read from: a texture where it has one. */
+export function storageOf({ bound }: RecordedDispatch): RowStorage {
+  return [...(bound?.buffers.values() ?? [])].some((memory) => 'createView' in memory) ? 'texture' : 'buffer';
+}
 
 const labelOf = (memory: Memory): string =>
   memory ? ('createView' in memory ? memory : memory.buffer).label : '';

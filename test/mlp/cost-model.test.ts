@@ -12,8 +12,9 @@ import {
   type Tuning,
 } from '../../src/gpu/tuning.js';
 import { parseTuning, serializeTuning } from '../../src/gpu/tuning-parse.js';
+import { fasterStorage } from '../../src/gpu/texels.js';
 import { Bitmask } from '../../src/mask/index.js';
-import { decide, estimate, type StepShape } from '../../src/mlp/cost-model.js';
+import { decide, defaultCosts, estimate, type StepShape } from '../../src/mlp/cost-model.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { measuredTau, tauOf } from '../../src/slab/tau.js';
 import { measureCosts } from '../../src/tune/costs.js';
@@ -185,6 +186,39 @@ describeAdapters('the cost model', (ctx) => {
     expect(near(3000, 8000, 'f16')).toBeUndefined();
   });
 
+  it('goes by the costs of rows in the same storage', () => {
+    const texture: Costs = { ...COSTS, storage: 'texture', wait: 9, move: { launch: 0, rates: [[1, 200]] } };
+    setTuning(ctx.device, { entries: [], costs: [texture, { ...COSTS, rows: 10 }] });
+    const wait = (storage?: 'buffer' | 'texture') =>
+      measuredCosts(ctx.device, 'f32', { ...STEP, storage })?.wait;
+    expect([wait(), wait('buffer'), wait('texture')]).toEqual([0.3, 0.3, 9]);
+    setTuning(ctx.device, { entries: [], costs: [{ ...texture, select: { launch: 0, rates: [[1, 50]] } }] });
+    expect(measuredTau(ctx.device, 'f32', STEP)).toBe(1);
+    expect(measuredTau(ctx.device, 'f32', { ...STEP, storage: 'texture' })).toBeCloseTo(0.25, 9);
+    expect(decide(ctx.device, 'f32', STEP).measured).toBe(false);
+    expect(decide(ctx.device, 'f32', { ...STEP, storage: 'texture' }).measured).toBe(true);
+  });
+
+  it('has defaults for textures that differ where those are read faster, and only for what is not in a slab', () => {
+    const of = (storage: 'buffer' | 'texture') => {
+      const step = { ...STEP, writes: 0, storage };
+      return {
+        ...estimate(defaultCosts(ctx.device, 'f32', step), step),
+        storage: defaultCosts(ctx.device, 'f32', step).storage,
+      };
+    };
+    const [buffer, texture] = [of('buffer'), of('texture')];
+    expect([buffer.storage, texture.storage]).toEqual([undefined, 'texture']);
+    expect(texture.paired).toBe(buffer.paired);
+    if (fasterStorage(ctx.device) === 'texture') {
+      expect(texture.dense).toBeLessThan(buffer.dense / 2);
+      expect(texture.indexed).toBeLessThan(buffer.indexed / 2);
+      // Packed rows, in a buffer, are not worth it then, however often they are used.
+      const step = { ...STEP, reuse: 100, storage: 'texture' } as const;
+      expect(decide(ctx.device, 'f32', step).strategy).toBe('indexed');
+    } else expect({ ...texture, storage: undefined }).toEqual({ ...buffer, storage: undefined });
+  });
+
   it('has defaults for an adapter on which nothing was measured', () => {
     const few = decide(ctx.device, 'f32', STEP);
     expect(few).toMatchObject({ strategy: 'indexed', measured: false, tau: 1 });
@@ -248,6 +282,21 @@ describeAdapters('the cost model', (ctx) => {
     }
   });
 
+  it('tells the model what its rows are read from', async () => {
+    const values = new Float32Array(32 * 64).fill(0.5);
+    for (const storage of ['buffer', 'texture'] as const) {
+      const mlp = await SparseMLP.create(ctx.device, {
+        hidden: 32,
+        gate: values,
+        up: values,
+        down: values,
+        storage,
+      });
+      expect(mlp.explain().step.storage).toBe(storage);
+      mlp.destroy();
+    }
+  });
+
   it('counts as fresh what its last step did not use, and all rows once another layer has run', async () => {
     const [rows, hidden] = [64, 32];
     const values = Float32Array.from({ length: rows * hidden }, (_, i) => Math.sin(i));
@@ -277,19 +326,28 @@ describeAdapters('the cost model', (ctx) => {
   });
 
   it.each([
-    [64, 700],
-    [32, 5],
-  ])('measures finite costs of %i columns and %i rows, in the form that files have', async (hidden, rows) => {
-    const before = gpuBytes(ctx.device);
-    const costs = await measureCosts(ctx.device, { hidden, rows, dtype: 'f16' }, { budgetMs: 1 });
-    expect(gpuBytes(ctx.device)).toBe(before);
-    expect(costs).toMatchObject({ dtype: 'f16', rowBytes: 6 * hidden, rows });
-    expect(costs.wait).toBeGreaterThan(0);
-    // The parser refuses what is no finite number of 0 or more, an empty list, and shares out of order.
-    const tuning = { entries: [], costs: [costs] };
-    expect(parseTuning(JSON.parse(JSON.stringify(serializeTuning(tuning, 'k'))))).toEqual(tuning);
-    expect(costs.read.indexed.at(-1)?.[0]).toBe(1);
-  });
+    [64, 700, 'buffer'],
+    [32, 5, 'texture'],
+  ] as const)(
+    'measures finite costs of %i columns and %i rows in a %s, in the form that files have',
+    async (hidden, rows, storage) => {
+      const before = gpuBytes(ctx.device);
+      const costs = await measureCosts(ctx.device, { hidden, rows, dtype: 'f16', storage }, { budgetMs: 1 });
+      expect(gpuBytes(ctx.device)).toBe(before);
+      expect(costs).toMatchObject({ dtype: 'f16', rowBytes: 6 * hidden, rows });
+      expect(costs.wait).toBeGreaterThan(0);
+      // The parser refuses what is no finite number of 0 or more, an empty list, and shares out of order.
+      const tuning = { entries: [], costs: [costs] };
+      expect(parseTuning(JSON.parse(JSON.stringify(serializeTuning(tuning, 'k'))))).toEqual(tuning);
+      expect(costs.read.indexed.at(-1)?.[0]).toBe(1);
+      for (const { again, indexed } of [costs.read, costs.readBatched])
+        for (const [share, rate] of again)
+          expect(rate).toBeLessThanOrEqual(rateAt(indexed, share) * (1 + 1e-9));
+      // What a texture's rows cost all together says nothing of a slab's.
+      expect(costs.storage).toBe(storage === 'texture' ? 'texture' : undefined);
+      expect(costs.read.packed.at(-1)?.[0] === 1).toBe(storage === 'buffer');
+    },
+  );
 
   it('stops measuring when it is told to, and leaves nothing behind', async () => {
     const before = gpuBytes(ctx.device);

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { OptionError, ShapeError } from '../../src/errors.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { traitsOf } from '../../src/gpu/traits.js';
+import { fasterStorage } from '../../src/gpu/texels.js';
 import { setTuning, type TunedEntry, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
 import { attentionVariant, attentionVariants } from '../../src/llama/attention-variants.js';
 import { Bitmask } from '../../src/mask/index.js';
@@ -18,22 +19,25 @@ import { smallDevice } from '../support/small-device.js';
 
 const HIDDEN = 36;
 const ROWS = 90;
-const shape: TuneShape = { hidden: HIDDEN, rows: ROWS, dtype: 'f32' };
+const shape: TuneShape = { hidden: HIDDEN, rows: ROWS, dtype: 'f32', storage: 'buffer' };
 const quick: AutotuneOptions = { repeats: 1, costs: false };
 
 /** The declared table of an entry's kernel. */
-function declared(device: GPUDevice, { kernel, dtype, batched, cols }: TunedEntry): readonly object[] {
+function declared(
+  device: GPUDevice,
+  { kernel, dtype, batched, cols, storage }: TunedEntry,
+): readonly object[] {
   const traits = traitsOf(device);
   if (kernel === 'copy_rows') return copyVariants(traits);
-  if (kernel === 'down') return downVariants(traits, dtype, batched, cols);
-  return rowVariants(traits, kernel as RowKind, dtype, batched, cols);
+  if (kernel === 'down') return downVariants(traits, dtype, batched, cols, storage);
+  return rowVariants(traits, kernel as RowKind, dtype, batched, cols, storage);
 }
 
 function checkDeclared(device: GPUDevice, { entries }: Tuning): void {
   for (const entry of entries) expect(declared(device, entry), entry.kernel).toContainEqual(entry.variant);
 }
 
-/** One layer under the device's tuning, by every strategy, against the CPU twin. */
+/** One layer under the device's tuning, its rows where the device reads them faster, packed and not, against the CPU twin. */
 async function checkLayer(device: GPUDevice): Promise<void> {
   const random = randomSource(3);
   const values = (length: number, scale: number) =>
@@ -44,7 +48,7 @@ async function checkLayer(device: GPUDevice): Promise<void> {
     up: values(ROWS * HIDDEN, 0.3),
     down: values(ROWS * HIDDEN, 1),
   };
-  const mlp = await SparseMLP.create(device, weights);
+  const mlp = await SparseMLP.create(device, { ...weights, storage: 'auto' });
   const ids = Array.from({ length: ROWS }, (_, i) => i).filter((i) => i % 3 !== 1);
   const mask = Bitmask.fromIds(ids, ROWS);
   for (const batch of [1, 9]) {
@@ -73,17 +77,22 @@ describeAdapters('autotune', (ctx) => {
     const { device } = ctx;
     const held = gpuBytes(device);
     const seen: [number, number][] = [];
-    const layer: TuneShape = { ...shape, kernels: ['gate_up', 'down', 'copy_rows'] };
+    const layer: TuneShape = { ...shape, storage: 'auto', kernels: ['gate_up', 'down', 'copy_rows'] };
+    const faster = fasterStorage(device);
     const result = await autotune(device, [layer], {
       ...quick,
       onProgress: (done, total) => seen.push([done, total]),
     });
-    expect(result.entries.map(({ kernel, batched }) => `${kernel} ${batched}`)).toEqual([
-      'gate_up false',
-      'gate_up true',
-      'down false',
-      'down true',
-      'copy_rows false',
+    const named = result.entries.map(
+      ({ kernel, batched, storage = 'buffer' }) => `${kernel} ${batched} ${storage}`,
+    );
+    expect(named).toEqual([
+      `gate_up false ${faster}`,
+      `gate_up true ${faster}`,
+      `down false ${faster}`,
+      `down true ${faster}`,
+      'copy_rows false buffer',
+      ...(faster === 'texture' ? ['gate_up false buffer', 'down false buffer'] : []),
     ]);
     expect(result.notes).toEqual([]);
     expect(result.timer).toBe(
@@ -106,10 +115,12 @@ describeAdapters('autotune', (ctx) => {
   it('gives right results with the last variant of every table, too', async () => {
     const { device } = ctx;
     const entries = (['linear', 'gate_up', 'down', 'copy_rows'] as const).flatMap((kernel) =>
-      [false, true].map((batched) => {
-        const entry = { kernel, dtype: 'f32', batched, cols: HIDDEN, variant: {} } as const;
-        return { ...entry, variant: declared(device, entry).at(-1) as TunedEntry['variant'] };
-      }),
+      [false, true].flatMap((batched) =>
+        (['buffer', 'texture'] as const).map((storage) => {
+          const entry = { kernel, dtype: 'f32', batched, cols: HIDDEN, storage, variant: {} } as const;
+          return { ...entry, variant: declared(device, entry).at(-1) as TunedEntry['variant'] };
+        }),
+      ),
     );
     setTuning(device, { entries });
     expect(copyVariant(device, HIDDEN)).toEqual(copyVariants(traitsOf(device)).at(-1));
@@ -223,6 +234,12 @@ describeAdapters('autotune', (ctx) => {
       { heads: { heads: 6, kvHeads: 4 } },
       /shape 36x90 f32: attention needs heads .*"kvHeads":4/,
     ],
+    [
+      'an unknown storage',
+      { storage: 'image' as 'auto' },
+      /storage "image" is unknown; use buffer, texture, auto/,
+    ],
+    ['an unknown packed kernel', { packed: ['conv' as 'down'] }, /kernel "conv" is not one of linear/],
     ['an unknown kernel', { kernels: ['conv' as 'down'] }, /kernel "conv" is not one of linear/],
   ])('refuses %s before anything runs', async (_, change, message) => {
     const failed = autotune(ctx.device, [shape, { ...shape, ...change }], quick);
@@ -261,13 +278,16 @@ describeAdapters('autotune without features', (ctx) => {
 describe('tasks of a model', () => {
   const sizes = { hiddenSize: 64, intermediateSize: 192, heads: 4, kvHeads: 2, headDim: 32 };
   const device = {
-    limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
+    limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28, maxTextureDimension2D: 8192 },
+    features: new Set(),
   } as unknown as GPUDevice;
-  const named = (dtype: 'f16' | 'q8') =>
-    tasksOf(device, modelShapes(sizes, dtype)).map(
-      ({ for: { kernel, dtype: stored, batched, cols }, rows }) =>
-        `${kernel} ${stored}${batched ? ' batched' : ''} ${cols}: ${rows}`,
+  const lavapipe = { ...device, adapterInfo: { description: 'llvmpipe' } } as unknown as GPUDevice;
+  const namesOf = (on: GPUDevice, shapes: readonly TuneShape[]) =>
+    tasksOf(on, shapes).map(
+      ({ for: { kernel, dtype: stored, batched, cols, storage }, rows }) =>
+        `${kernel} ${stored}${batched ? ' batched' : ''} ${cols}: ${rows}${storage ? ` ${storage}` : ''}`,
     );
+  const named = (dtype: 'f16' | 'q8') => namesOf(device, modelShapes(sizes, dtype));
 
   it('are the matrices it has, each once', () => {
     expect(named('f16')).toEqual([
@@ -294,6 +314,42 @@ describe('tasks of a model', () => {
     expect(named('q8')).toContain('linear f16 64: 256');
     expect(named('q8')).toContain('linear q8 64: 192');
     expect(named('q8')).toContain('down q8 batched 64: 192');
+  });
+
+  it('are over textures where those are read faster, and last over what its slabs have, in buffers', () => {
+    const names = namesOf(lavapipe, modelShapes({ ...sizes, maxPositions: 100 }, 'q8'));
+    expect(names).toEqual([
+      'linear f16 64: 256 texture',
+      'linear f16 batched 64: 256 texture',
+      'gate_up_active q8 64: 192 texture',
+      'down q8 64: 192 texture',
+      'down q8 batched 64: 192 texture',
+      'copy_rows f32 20: 192',
+      'linear f16 128: 64 texture',
+      'linear f16 batched 128: 64 texture',
+      'linear q8 64: 192 texture',
+      'linear q8 batched 64: 192 texture',
+      'attention f32 4096: 128',
+      'attention f32 batched 4096: 128',
+      'linear q8 64: 192',
+      'down q8 64: 192',
+    ]);
+  });
+
+  it('are what is asked for: a layer in either storage, or both', () => {
+    const layer: TuneShape = { ...shape, kernels: ['linear', 'gate_up', 'copy_rows'], batched: false };
+    const texture = ['linear f32 36: 90 texture', 'gate_up f32 36: 90 texture', 'copy_rows f32 36: 90'];
+    const buffer = ['linear f32 36: 90', 'gate_up f32 36: 90', 'copy_rows f32 36: 90'];
+    expect(namesOf(lavapipe, [layer])).toEqual(buffer);
+    expect(namesOf(device, [{ ...layer, storage: 'texture' }])).toEqual([...texture, 'gate_up f32 36: 90']);
+    expect(namesOf(device, [{ ...layer, storage: 'texture', packed: [] }])).toEqual(texture);
+    expect(namesOf(device, [{ ...layer, storage: 'texture', batched: true }])).toEqual([
+      'linear f32 batched 36: 90 texture',
+      'gate_up f32 batched 36: 90 texture',
+    ]);
+    const both = namesOf(device, [{ ...layer, storage: 'texture' }, layer]);
+    expect(both).toEqual([...texture, ...buffer.slice(0, 2)]);
+    expect(namesOf(lavapipe, [{ ...layer, storage: 'auto', packed: [] }])).toEqual(texture);
   });
 
   it('need a shape', () => {

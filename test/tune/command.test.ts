@@ -137,7 +137,21 @@ describe.skipIf(!adapter)('pairslab autotune', () => {
     });
     gpu.destroy();
     expect(said).toEqual([expect.stringMatching(/is ignored: it is not JSON/)]);
-    expect((await run({ json: true, shape: [{ hidden: 4, rows: 4 }] }, folder)).err).toMatch(/is ignored/);
+    const anew = await run({ json: true, shape: [{ hidden: 4, rows: 4 }], storage: 'texture' }, folder);
+    expect(anew.err).toMatch(/is ignored/);
+    const stored = JSON.parse(anew.out).entries.map(
+      ({ kernel, storage = 'buffer' }: { kernel: string; storage?: string }) => `${kernel} ${storage}`,
+    );
+    expect([...new Set(stored)]).toEqual([
+      'linear texture',
+      'gate_up texture',
+      'gate_up_active texture',
+      'down texture',
+      'copy_rows buffer',
+      'gate_up buffer',
+      'down buffer',
+    ]);
+    expect((await run({ print: true }, folder)).out).toMatch(/linear .* texture /);
     expect((await run({ json: true, print: true }, folder)).err).not.toMatch(/is ignored/);
   });
 

@@ -8,7 +8,7 @@ import { OptionError, ShapeError } from '../../src/errors.js';
 import { BufferGroup, gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { encodeDispatch, kernel } from '../../src/gpu/kernel.js';
 import { readBuffer } from '../../src/gpu/readback.js';
-import { uploadTexels } from '../../src/gpu/texels.js';
+import { type RowStorage, uploadTexels } from '../../src/gpu/texels.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { LlamaSession } from '../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../src/llama/weights.js';
@@ -48,6 +48,7 @@ const even = (step: number): Bitmask =>
 async function withMLP(
   device: GPUDevice,
   use: (mlp: SparseMLP, x: GPUBuffer, y: GPUBuffer) => Promise<void>,
+  storage?: RowStorage,
 ): Promise<void> {
   const values = Float32Array.from({ length: HIDDEN * ROWS }, (_, i) => Math.sin(i) / 4);
   const mlp = await SparseMLP.create(device, {
@@ -55,6 +56,7 @@ async function withMLP(
     gate: values,
     up: values,
     down: values,
+    storage,
     fused: fusedUpdate,
   });
   const x = storageBuffer(device, 'x', mlp.inputStride * 4);
@@ -120,6 +122,29 @@ describeAdapters('profile of an MLP', (ctx) => {
         checkSums(profile);
       }
     }));
+
+  it('tells what rows are read from', () =>
+    withMLP(
+      ctx.device,
+      async (mlp, x, y) => {
+        const storages = async (strategy: Strategy) => {
+          const { dispatches, kernels } = await profileMLP(
+            mlp,
+            { x, y, mask: even(3), previous: even(4), strategy },
+            QUICK,
+          );
+          expect(kernels.map(({ storage }) => storage).sort()).toEqual(
+            dispatches.map(({ storage }) => storage).sort(),
+          );
+          return dispatches
+            .map(({ name, storage }) => `${name.split(' ')[0]} ${storage}`)
+            .filter((text) => text !== 'sum_partials buffer');
+        };
+        expect(await storages('indexed')).toEqual(['gate_up texture', 'down texture']);
+        expect(await storages('paired')).toEqual(['copy_rows texture', 'gate_up buffer', 'down buffer']);
+      },
+      'texture',
+    ));
 
   it('replays to the same result', () =>
     withMLP(ctx.device, async (mlp, x, y) => {
@@ -309,9 +334,20 @@ describe('pairslab profile', () => {
 
   it('prints a table for one MLP, and as one object', () => {
     const args = ['--shape', '64x256', '--strategy', 'paired', '--repeats', '2', '--no-ceiling'];
-    const found = JSON.parse(run(...args, '--density', '0.5', '--writes', '0.25', '--json'));
-    expect(found).toMatchObject({ ...figures, hidden: 64, rows: 256, active: 128, update: { writes: 32 } });
-    const text = run(...args);
+    const found = JSON.parse(
+      run(...args, '--density', '0.5', '--writes', '0.25', '--storage', 'buffer', '--json'),
+    );
+    const update = { writes: 32 };
+    expect(found).toMatchObject({
+      ...figures,
+      hidden: 64,
+      rows: 256,
+      active: 128,
+      update,
+      storage: 'buffer',
+    });
+    const text = run(...args, '--storage', 'texture');
+    expect(text).toMatch(/\(texture\).*rows in textures/s);
     for (const part of ['kernel', 'gate_up', 'down', 'total', 'in one pass', 'wall time', 'robustness on']) {
       expect(text).toContain(part);
     }

@@ -104,6 +104,21 @@ describe('parseTuning', () => {
     expect(parseTuning({ format: 2, entries: [] })).toEqual({ entries: [] });
   });
 
+  it('takes what rows were read from, and says nothing of buffers', () => {
+    const from = (storage: string) => ({
+      ...file,
+      entries: [{ ...entry, storage }],
+      costs: [{ ...costs, storage }],
+    });
+    const texture = parseTuning(from('texture'));
+    expect(texture).toEqual({
+      entries: [{ ...entry, storage: 'texture' }],
+      costs: [{ ...costs, storage: 'texture' }],
+    });
+    expect(parseTuning(JSON.parse(JSON.stringify(serializeTuning(texture, 'k'))))).toEqual(texture);
+    expect(parseTuning(from('buffer'))).toEqual({ entries: [entry], costs: [costs] });
+  });
+
   it('takes entries that were not measured', () => {
     const { default: _, speedup: __, ...bare } = entry;
     expect(parseTuning({ format: 2, entries: [bare] }).entries).toEqual([
@@ -132,6 +147,14 @@ describe('parseTuning', () => {
     ['NaN columns', withEntry({ cols: Number.NaN }), /cols is null; it must be an integer/],
     ['columns of zero', withEntry({ cols: 0 }), /cols is 0/],
     ['columns beyond integers', withEntry({ cols: 1e300 }), /cols is 1e\+300/],
+    [
+      'an unknown storage',
+      withEntry({ storage: 'image' }),
+      /entries\[1\]\.storage is "image"; it must be buffer or texture/,
+    ],
+    ['a storage to be chosen', withEntry({ storage: 'auto' }), /storage is "auto"/],
+    ['a storage that is null', withEntry({ storage: null }), /storage is null/],
+    ['costs of an unknown storage', withCosts({ storage: 'disk' }), /costs\[0\]\.storage is "disk"/],
     ['a variant that is a list', withVariant(['lane']), /variant is \["lane"\]/],
     ['an empty variant', withVariant({}), /variant is "0 fields"/],
     [

@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 import { OptionError } from '../../errors.js';
 import type { StoredDtype } from '../../gpu/layout.js';
+import type { StorageChoice } from '../../gpu/texels.js';
 import { setTuning, type Tuning } from '../../gpu/tuning.js';
 import { openCheckpoint } from '../../llama/checkpoint.js';
 import { chooseDtype } from '../../llama/weights.js';
@@ -21,6 +22,7 @@ export interface AutotuneFlags {
   model?: string;
   shape?: Shape[];
   dtype?: StoredDtype;
+  storage?: StorageChoice;
   seconds: number;
   adapter?: string;
   json?: boolean;
@@ -73,7 +75,11 @@ export async function runAutotune(flags: AutotuneFlags, folder = cacheFolder()):
   }
 }
 
-async function shapesOf({ model, shape, dtype: given }: AutotuneFlags): Promise<TuneShape[]> {
+async function shapesOf(flags: AutotuneFlags): Promise<TuneShape[]> {
+  return (await sizesOf(flags)).map((shape) => ({ ...shape, storage: flags.storage }));
+}
+
+async function sizesOf({ model, shape, dtype: given }: AutotuneFlags): Promise<TuneShape[]> {
   const dtype = given ?? 'f32';
   if (shape) return shape.map((size) => ({ ...size, dtype }));
   if (model === undefined) return defaultShapes(dtype);
@@ -102,10 +108,11 @@ function print(
     return;
   }
   const table = new Table({
-    head: ['kernel', 'dtype', 'batch', 'columns', 'default', 'chosen', 'speed-up'],
+    head: ['kernel', 'dtype', 'batch', 'columns', 'rows in', 'default', 'chosen', 'speed-up'],
     style: { head: [], border: [] },
   });
-  for (const { kernel, dtype, batched, cols, variant, default: standard, speedup } of tuning.entries) {
+  for (const entry of tuning.entries) {
+    const { kernel, dtype, batched, cols, storage = 'buffer', variant, default: standard, speedup } = entry;
     const chosen = describeVariant(variant);
     const same = chosen === describeVariant(standard);
     table.push([
@@ -113,6 +120,7 @@ function print(
       dtype,
       batched ? 'many' : '1',
       cols,
+      storage,
       describeVariant(standard),
       same ? 'the same' : chosen,
       same ? '' : `${speedup.toFixed(2)}×`,

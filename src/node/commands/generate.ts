@@ -4,6 +4,7 @@ import { Sampler } from '../../llama/sample.js';
 import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
+import type { StorageChoice } from '../../gpu/texels.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { SlabDtype } from '../../slab/slab-fields.js';
 import type { Strategy } from '../../mlp/strategy.js';
@@ -25,6 +26,7 @@ export interface GenerateFlags extends BudgetFlags, ModeFlags {
   seed: number;
   strategy: Strategy;
   dtype?: StoredDtype;
+  storage?: StorageChoice;
   slabDtype?: SlabDtype;
   compute: Compute;
   context?: number;

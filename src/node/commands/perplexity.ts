@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { StoredDtype } from '../../gpu/layout.js';
+import type { StorageChoice } from '../../gpu/texels.js';
 import { perplexity } from '../../llama/perplexity.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { Compute } from '../../mlp/compute.js';
@@ -19,6 +20,7 @@ export interface PerplexityFlags extends BudgetFlags, ModeFlags {
   /** Default dense, or what the mode reaches its rows by. */
   strategy?: Strategy;
   dtype?: StoredDtype;
+  storage?: StorageChoice;
   compute: Compute;
   cache?: boolean;
   cacheLimit?: number;

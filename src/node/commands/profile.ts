@@ -2,6 +2,7 @@ import Table from 'cli-table3';
 import { OptionError, ShapeError } from '../../errors.js';
 import { destroyBuffer, storageBuffer } from '../../gpu/buffers.js';
 import type { StoredDtype } from '../../gpu/layout.js';
+import type { StorageChoice } from '../../gpu/texels.js';
 import { tuningOf } from '../../gpu/tuning.js';
 import { Sampler } from '../../llama/sample.js';
 import { LlamaSession } from '../../llama/session.js';
@@ -34,6 +35,7 @@ export interface ProfileFlags extends ModeFlags {
   position: number;
   strategy: Strategy;
   dtype?: StoredDtype;
+  storage?: StorageChoice;
   compute: Compute;
   repeats: number;
   ceiling: boolean;
@@ -73,9 +75,9 @@ export async function runProfile(flags: ProfileFlags): Promise<void> {
 }
 
 async function runModel(flags: ProfileFlags, path: string): Promise<void> {
-  const { strategy, mode, dtype, compute, position, adapter, autotune } = flags;
+  const { strategy, mode, dtype, storage, compute, position, adapter, autotune } = flags;
   const chosen = await modeOptions(path, flags);
-  const model = await openModel({ model: path, adapter, dtype, compute, autotune });
+  const model = await openModel({ model: path, adapter, dtype, storage, compute, autotune });
   try {
     const session = new LlamaSession(model.gpu.device, model.weights, {
       strategy,
@@ -96,7 +98,8 @@ async function runModel(flags: ProfileFlags, path: string): Promise<void> {
         mode,
         activeShare: active && share(active, model.weights.config.intermediateSize),
       };
-      print({ ...flags, dtype: model.weights.dtype }, model.gpu, details, profile);
+      const { dtype: stored, layers } = model.weights;
+      print({ ...flags, dtype: stored, storage: layers[0].gate.storage }, model.gpu, details, profile);
     } finally {
       session.destroy();
     }
@@ -131,7 +134,17 @@ async function prompt(model: OpenModel, length: number, vocab: number): Promise<
 }
 
 async function runShape(flags: ProfileFlags, { hidden, rows }: Shape): Promise<void> {
-  const { strategy, dtype = 'f32', compute, density, writes, batch, adapter, autotune } = flags;
+  const {
+    strategy,
+    dtype = 'f32',
+    storage = 'auto',
+    compute,
+    density,
+    writes,
+    batch,
+    adapter,
+    autotune,
+  } = flags;
   checkCompute(compute, dtype);
   const gpu = await requestDevice({ adapter, tuning: autotune === false ? false : undefined });
   announce(gpu);
@@ -153,6 +166,7 @@ async function runShape(flags: ProfileFlags, { hidden, rows }: Shape): Promise<v
       down: values,
       downRows: true,
       dtype,
+      storage,
       compute,
       fused: fusedUpdate,
     });
@@ -163,7 +177,12 @@ async function runShape(flags: ProfileFlags, { hidden, rows }: Shape): Promise<v
       const step = { x, y, batch, mask, previous, strategy };
       const profile = await profiled(flags, (options) => profileMLP(mlp, step, options));
       const active = mask.count();
-      print({ ...flags, dtype }, gpu, { hidden, rows, batch, active, activeShare: active / rows }, profile);
+      print(
+        { ...flags, dtype, storage: mlp.pool.storage },
+        gpu,
+        { hidden, rows, batch, active, activeShare: active / rows },
+        profile,
+      );
     } finally {
       mlp.destroy();
     }
@@ -215,7 +234,7 @@ function print(
   details: Record<string, string | number | null>,
   profile: Omit<ModelProfile, 'logits'> | MLPProfile,
 ): void {
-  const { strategy, dtype, compute } = flags;
+  const { strategy, dtype, storage, compute } = flags;
   const conditions = {
     adapter: adapter.name,
     device: adapter.deviceName,
@@ -224,6 +243,7 @@ function print(
     tuned: tuningOf(device) !== null,
     strategy,
     dtype,
+    storage,
     compute,
     ...details,
   };
@@ -241,6 +261,7 @@ function print(
   const line = [
     `adapter ${adapter.name} (${adapter.deviceName})`,
     `dtype ${dtype}`,
+    `rows in ${storage}s`,
     `compute ${compute}`,
     `strategy ${strategy}`,
     variants,
@@ -275,12 +296,26 @@ function tableOf(profile: Profile): string {
       rate ? rate.gbps.toFixed(2) : '–',
       rate?.ofCeiling === null || !rate ? '–' : percent(rate.ofCeiling),
     ]);
-  for (const { name, dispatches, ms, share: of, bytes, gbps, ofCeiling } of profile.kernels) {
-    row(name, dispatches, ms, of, gbps === null ? null : { gbps, ofCeiling }, bytes);
+  for (const { name, storage, dispatches, ms, share: of, bytes, gbps, ofCeiling } of profile.kernels) {
+    row(
+      storage === 'texture' ? `${name} (texture)` : name,
+      dispatches,
+      ms,
+      of,
+      gbps === null ? null : { gbps, ofCeiling },
+      bytes,
+    );
   }
-  const { parts, bytes, dispatches, ceiling } = profile;
+  const { parts, bytes, dispatches, ceiling, ofCeiling } = profile;
   const gbps = bytes / parts.median / 1e6;
-  row('total', dispatches.length, parts, 1, { gbps, ofCeiling: ceiling && gbps / ceiling.median }, bytes);
+  row(
+    'total',
+    dispatches.length,
+    parts,
+    1,
+    { gbps, ofCeiling: ofCeiling === null ? null : ceiling && gbps / ceiling.median },
+    bytes,
+  );
   return table.toString();
 }
 
@@ -312,7 +347,7 @@ function summary({
   if (ceiling) {
     const { before, after } = ceiling;
     lines.push(
-      `read ceiling      ${ceiling.median.toFixed(2)} GB/s (before ${before.median.toFixed(2)}, after ${after.median.toFixed(2)})`,
+      `read ceiling      of buffers: ${ceiling.median.toFixed(2)} GB/s (before ${before.median.toFixed(2)}, after ${after.median.toFixed(2)})`,
     );
   }
   return lines.join('\n');
