@@ -8,6 +8,7 @@ import { rope as ropeTwin } from '../../shaders/rope.js';
 import { BufferGroup } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { FusedAttention } from '../../src/llama/fused-attention.js';
 import { FusedMlp, runsOf, wholeRows } from '../../src/mlp/fused-mlp.js';
@@ -58,8 +59,14 @@ async function streamAfter(
 }
 
 /** A matrix in a pool, and its values as they are stored. */
-function matrix(device: GPUDevice, data: Float32Array, cols: number, dtype: StoredDtype) {
-  const pool = DevicePool.from(device, { weight: { data, cols } }, { dtype });
+function matrix(
+  device: GPUDevice,
+  data: Float32Array,
+  cols: number,
+  dtype: StoredDtype,
+  storage: RowStorage,
+) {
+  const pool = DevicePool.from(device, { weight: { data, cols } }, { dtype, storage });
   return { pool, rows: pool.field('weight'), values: stored(data, cols, dtype) };
 }
 
@@ -68,11 +75,12 @@ function serving(
   ctx: AdapterContext,
   dtype: StoredDtype,
   cols: number,
+  storage: RowStorage,
   skip: (reason: string) => void,
 ): void {
   const { software, subgroup } = traitsOf(ctx.device);
   if (!software) skip(`${ctx.adapter.name} is no software adapter: layers are not fused there`);
-  if (!wholeRows(traitsOf(ctx.device), dtype, cols))
+  if (!wholeRows(traitsOf(ctx.device), dtype, cols, storage))
     skip(
       `${ctx.adapter.name} has subgroups of ${subgroup}, whose lanes do not hold ${cols} values of ${dtype}`,
     );
@@ -94,6 +102,7 @@ const small = (random: () => number, rows: number, cols: number): Float32Array =
 const mlps = pairwise(
   {
     dtype: STORED_DTYPES,
+    storage: ['buffer', 'texture'],
     cols: [32, 64, 128, 256],
     N: [3, 75, 300],
     activation: ['relu', 'silu', 'fatrelu'],
@@ -108,11 +117,13 @@ describeAdapters('mlp_active', (ctx) => {
     it(nameOf(one), ({ skip }) =>
       useLab(ctx.device, async (lab) => {
         const { dtype, cols, N, activation, threshold, parts } = one;
-        serving(ctx, dtype, cols, skip);
+        serving(ctx, dtype, cols, one.storage, skip);
         const random = source(seed);
         const memory = new BufferGroup(ctx.device);
         const { from, norm, residual, x } = streamOf(lab, random, cols, parts);
-        const [gate, up, down] = [0, 1, 2].map(() => matrix(ctx.device, small(random, N, cols), cols, dtype));
+        const [gate, up, down] = [0, 1, 2].map(() =>
+          matrix(ctx.device, small(random, N, cols), cols, dtype, one.storage),
+        );
         const downBias = randomValues(random, cols);
         const runs = runsOf(N);
         const fat = 0.25;
@@ -155,6 +166,7 @@ describeAdapters('mlp_active', (ctx) => {
 const attentions = pairwise(
   {
     dtype: ['f32', 'f16', 'bf16'],
+    storage: ['buffer', 'texture'],
     cols: [32, 64, 256],
     heads: ['2/2', '4/2', '3/1', '8/2'],
     dim: [8, 32, 64],
@@ -171,15 +183,15 @@ describeAdapters('attention from residual stream to residual stream', (ctx) => {
       useLab(ctx.device, async (lab) => {
         const { dtype, cols, dim, position, bias, parts } = one;
         const [heads, kvHeads] = one.heads.split('/').map(Number);
-        serving(ctx, dtype, cols, skip);
-        serving(ctx, dtype, (heads / kvHeads) * dim, skip);
+        serving(ctx, dtype, cols, one.storage, skip);
+        serving(ctx, dtype, (heads / kvHeads) * dim, one.storage, skip);
         const random = source(seed + 50);
         const memory = new BufferGroup(ctx.device);
         const { from, norm, residual, x } = streamOf(lab, random, cols, parts);
         const rows = (heads + 2 * kvHeads) * dim;
-        const qkv = matrix(ctx.device, small(random, rows, cols), cols, dtype);
+        const qkv = matrix(ctx.device, small(random, rows, cols), cols, dtype, one.storage);
         const wide = heads * dim;
-        const output = matrix(ctx.device, small(random, cols, wide), wide, dtype);
+        const output = matrix(ctx.device, small(random, cols, wide), wide, dtype, one.storage);
         const biases = bias ? randomValues(random, rows) : undefined;
         const biasPool =
           biases &&
@@ -191,7 +203,7 @@ describeAdapters('attention from residual stream to residual stream', (ctx) => {
                 cols: 4,
               },
             },
-            { dtype: 'f32' },
+            { dtype: 'f32', storage: one.storage },
           );
         const frequencies = frequenciesOf(dim / 2);
         const turns = new Float32Array((position + 1) * dim).fill(Number.NaN);

@@ -13,7 +13,7 @@ import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes, TOLERANCE_F16 } from './compare.js';
 import { poisoned, rowParams, rowShape, storeRows, useLab } from './lab.js';
-import { checkF16, checkOctets, checkTeam, checkWidth, fits, nears, randomValues, source } from './make.js';
+import { checkF16, octets, checkTeam, checkWidth, fits, nears, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -28,7 +28,6 @@ const cases = pairwise(
     bias: ['none', 'row', 'row_texels'],
     storage: ['buffer', 'texture'],
     STAGED: [0, 1],
-    OCTETS: [0, 1],
     activation: ['relu', 'silu'],
     threshold: [0, 0.5, 1e9],
     ALL: [0, 1],
@@ -76,7 +75,6 @@ describeAdapters('gate_up_active', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
-        checkOctets(one.OCTETS, ctx, skip);
         const { K, weights, activation, threshold, ALL, ROWS, WORKGROUP } = one;
         const { slots, units } = unitsOf(weights, one.width, K, one.compute, one.storage);
         const random = source(seed + 100);
@@ -117,7 +115,7 @@ describeAdapters('gate_up_active', (ctx) => {
               ALL,
               STAGED: one.STAGED,
               X_QUADS: xStride / 4,
-              OCTETS: one.OCTETS,
+              OCTETS: octets(ctx.device, seed),
             },
           },
           params: rowParams({

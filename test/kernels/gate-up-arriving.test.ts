@@ -8,7 +8,7 @@ import { stored } from '../support/stored.js';
 import { checkArrivals } from './arrivals.js';
 import { sizes } from './compare.js';
 import { folded, rowParams, rowShape, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkF16, checkOctets, checkTeam, checkWidth, nears, randomValues, source } from './make.js';
+import { cheap, checkF16, octets, checkTeam, checkWidth, nears, randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -25,7 +25,6 @@ const cases = pairwise(
     width: ['vector', 'word', 'shifted'],
     ROWS: [4, 64],
     STAGED: [0, 1],
-    OCTETS: [0, 1],
     K: [1, 77, 600],
   } as const,
   source(12),
@@ -39,7 +38,6 @@ describeAdapters('gate_up_arriving', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
-        checkOctets(one.OCTETS, ctx, skip);
         const { K, weights, team, tile, width, ROWS } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute);
         const random = source(seed);
@@ -71,7 +69,13 @@ describeAdapters('gate_up_arriving', (ctx) => {
             table: gateUpArriving,
             variant: {
               slots: { ...storedAs, tile, team, rows: 'arriving', activation: 'silu' },
-              constants: { ROWS, WORKGROUP, STAGED: one.STAGED, X_QUADS: xStride / 4, OCTETS: one.OCTETS },
+              constants: {
+                ROWS,
+                WORKGROUP,
+                STAGED: one.STAGED,
+                X_QUADS: xStride / 4,
+                OCTETS: octets(ctx.device, seed),
+              },
             },
             params: rowParams({ rows: CAPACITY, ...shape, units, xStride: xStride / 4, outStride: CAPACITY }),
             buffers: { ...shared, ...buffers },

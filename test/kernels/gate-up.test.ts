@@ -11,7 +11,7 @@ import { folded, poisonRows, rowParams, rowShape, shardsOf, spread, storeRows, u
 import {
   cheap,
   checkF16,
-  checkOctets,
+  octets,
   checkTeam,
   nears,
   randomIds,
@@ -40,7 +40,6 @@ const cases = pairwise(
     ROWS: [1, 4, 16, 64],
     UNROLL: [1, 2, 4],
     STAGED: [0, 1],
-    OCTETS: [0, 1],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -70,7 +69,6 @@ describeAdapters('gate_up', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
-        checkOctets(one.OCTETS, ctx, skip);
         const { K, batch, activation, weights, team, tile, width, ROWS, WORKGROUP } = one;
         const { slots: storedAs, units } = unitsOf(weights, width, K, one.compute, one.storage);
         const random = source(seed);
@@ -151,7 +149,7 @@ describeAdapters('gate_up', (ctx) => {
                   UNROLL: one.UNROLL,
                   STAGED: one.STAGED,
                   X_QUADS: xStride / 4,
-                  OCTETS: one.OCTETS,
+                  OCTETS: octets(ctx.device, seed),
                 },
               },
               params: rowParams({

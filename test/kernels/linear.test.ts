@@ -23,7 +23,7 @@ import {
 import {
   cheap,
   checkF16,
-  checkOctets,
+  octets,
   checkTeam,
   nears,
   randomIds,
@@ -55,7 +55,6 @@ const cases = pairwise(
     ROWS: [1, 4, 16, 64],
     UNROLL: [1, 2, 4],
     STAGED: [0, 1],
-    OCTETS: [0, 1],
     WORKGROUP: [16, 64, 128],
     K: [1, 20, 77, 600],
     batch: [1, 3, 9],
@@ -87,7 +86,6 @@ describeAdapters('linear', (ctx) => {
         checkTeam(one.team, ctx, skip);
         checkWidth(one.width, ctx, skip);
         checkF16(one.compute, ctx, skip);
-        checkOctets(one.OCTETS, ctx, skip);
         const { K, batch, put, activation } = one;
         const random = source(seed);
         const given = randomValues(random, N * K);
@@ -183,7 +181,7 @@ describeAdapters('linear', (ctx) => {
                   UNROLL: one.UNROLL,
                   STAGED: one.STAGED,
                   X_QUADS: xStride / 4,
-                  OCTETS: one.OCTETS,
+                  OCTETS: octets(ctx.device, seed),
                 },
               },
               params: rowParams({

@@ -55,36 +55,13 @@ export function checkWidth(
     skip(`${ctx.adapter.name} flushes small f32 to zero`);
 }
 
-/**
- * Skips sums by three shuffles, with the reason, where subgroups can have other than eight lanes. `octets`: the constant
- * OCTETS.
- */
-export function checkOctets(
-  octets: number,
-  ctx: { adapter: { name: string }; device: GPUDevice },
-  skip: (reason: string) => void,
-): void {
-  const { subgroupMinSize: least, subgroupMaxSize: most } = ctx.device.adapterInfo;
-  if (octets === 1 && !(least === 8 && most === 8))
-    skip(`${ctx.adapter.name} has subgroups of ${least} to ${most} lanes, not of 8`);
-}
+/** The constant OCTETS: where subgroups have eight lanes, no more and no fewer, in every other case. */
+export const octets = (device: GPUDevice, seed: number): number =>
+  traitsOf(device).octets && seed % 2 === 1 ? 1 : 0;
 
-/** x goes to the workgroup's memory for one token, in tiles of rows; sums by shuffles are a subgroup's. */
-export function nears({
-  STAGED,
-  OCTETS,
-  tile,
-  team,
-  batch = 1,
-}: {
-  STAGED: number;
-  OCTETS: number;
-  tile: string;
-  team: string;
-  batch?: number;
-}): boolean {
-  return (STAGED === 0 || (batch === 1 && tile.endsWith('x1'))) && (OCTETS === 0 || team === 'subgroup');
-}
+/** x goes to the workgroup's memory for one token, in tiles of rows. */
+export const nears = ({ STAGED, tile, batch = 1 }: { STAGED: number; tile: string; batch?: number }) =>
+  STAGED === 0 || (batch === 1 && tile.endsWith('x1'));
 
 /** Words are for q8 and q4 alone, shifts for f16 that is multiplied in f32. */
 export function fits(width: string, weights: string, compute = 'f32'): boolean {
@@ -106,7 +83,6 @@ interface Cut {
   readonly fold: number;
   readonly UNROLL?: number;
   readonly STAGED?: number;
-  readonly OCTETS?: number;
 }
 
 /**
@@ -153,7 +129,6 @@ export function sharedTiles<C extends Cut>(one: C, change: Partial<NoInfer<C>> =
     WORKGROUP: 16,
     ROWS: 64,
     STAGED: 0,
-    OCTETS: 0,
     // Five quads of f32 end in the middle of an octet.
     K: weights === 'f32' ? 20 : 77,
     batch: i % 2 === 0 ? 9 : 3,
@@ -170,7 +145,6 @@ export function tiledWorkgroup<C extends Cut>(one: C): C {
     team: 'workgroup',
     tile: '1x8',
     STAGED: 0,
-    OCTETS: 0,
     WORKGROUP: 16,
     ROWS: 4,
     K: 77,

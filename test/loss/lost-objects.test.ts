@@ -96,7 +96,7 @@ describeAdapters('on a device that is lost', (ctx) => {
   it('a pool comes back from the arrays it was asked to keep, or from its source', async () => {
     const host = HostPool.from(specs);
     const pools = [
-      DevicePool.from(device, specs, { keepSource: true, maxShardBytes: 12 * 48 }),
+      DevicePool.from(device, specs, { keepSource: true, maxShardBytes: 12 * 48, storage: 'texture' }),
       DevicePool.from(device, specs, { source: async () => specs }),
       DevicePool.fromHost(device, host, { keepSource: true }),
     ];

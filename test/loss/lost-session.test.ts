@@ -29,8 +29,8 @@ interface Way {
   load?: LoadOptions;
 }
 const WAYS: Way[] = [
-  { name: 'dense', session: { strategy: 'dense' } },
-  { name: 'indexed', session: { strategy: 'indexed' } },
+  { name: 'dense, in buffers', session: { strategy: 'dense' }, load: { storage: 'buffer' } },
+  { name: 'indexed, in textures', session: { strategy: 'indexed' }, load: { storage: 'texture' } },
   { name: 'auto', session: { strategy: 'auto' } },
   { name: 'repack', session: { strategy: 'repack' } },
   { name: 'paired', session: { strategy: 'paired' } },

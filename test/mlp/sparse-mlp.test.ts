@@ -431,7 +431,7 @@ describeAdapters('sparse MLP', (ctx) => {
     mlp.destroy();
   });
 
-  it.each([{}, { dtype: 'f16', maxShardBytes: 800 }] as const)(
+  it.each([{}, { dtype: 'f16', maxShardBytes: 800, storage: 'texture' }] as const)(
     'encodes steps of all strategies in one pass, into the caller’s buffers (%o)',
     async (options) => {
       const { device } = ctx;
@@ -744,7 +744,7 @@ describeAdapters('sparse MLP', (ctx) => {
   it.each([
     { rows: 100, hidden: 64, biases: ALL },
     { rows: 77, hidden: 20, plain: true, activation: 'relu', biases: ['up'], dtype: 'q8' },
-    { rows: 37, hidden: 13, maxShardBytes: 1300, dtype: 'f16', activation: 'relu2' },
+    { rows: 37, hidden: 13, maxShardBytes: 1300, dtype: 'f16', activation: 'relu2', storage: 'texture' },
   ] as const satisfies readonly Config[])(
     'computes each element of a batch with its own mask (%o)',
     async (config: Config) => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { CapacityError, NonFiniteError, OnDeviceError, OptionError } from '../../src/errors.js';
 import { gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { Bitmask, threshold, topK } from '../../src/mask/index.js';
 import { planUpdate, SlotMap } from '../../src/plan/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
@@ -43,9 +44,9 @@ function nextMask(random: () => number, before: Bitmask, most: number): Bitmask 
   return mask;
 }
 
-function makePool(device: GPUDevice, rows: number): DevicePool {
+function makePool(device: GPUDevice, rows: number, storage: RowStorage = 'buffer'): DevicePool {
   const data = Float32Array.from({ length: rows * 4 }, (_, i) => i);
-  return DevicePool.from(device, { weight: { data, cols: 4 } });
+  return DevicePool.from(device, { weight: { data, cols: 4 } }, { storage });
 }
 
 /** Where rows are in the slab, and what it holds. */
@@ -91,10 +92,10 @@ function randomChain(seed: number): Chain {
 }
 
 /** @returns how many steps were refused: more rows than slots. */
-async function runChain(device: GPUDevice, chain: Chain): Promise<number> {
+async function runChain(device: GPUDevice, chain: Chain, storage: RowStorage = 'buffer'): Promise<number> {
   const { name, rows, capacity, how, selection, given } = chain;
   const steps = given.length;
-  const pool = makePool(device, rows);
+  const pool = makePool(device, rows, storage);
   const slab = new Slab(pool, { capacity });
   const planner = new DevicePlanner(slab);
   const selector = new RowSelector(device, rows, selection);
@@ -185,7 +186,10 @@ describeAdapters('DevicePlanner', (ctx) => {
     timeout: 240_000,
   }, async () => {
     let refused = 0;
-    for (let seed = 0; seed < CHAINS; seed++) refused += await runChain(ctx.device, randomChain(seed));
+    for (let seed = 0; seed < CHAINS; seed++) {
+      const storage = seed % 2 === 0 ? 'buffer' : 'texture';
+      refused += await runChain(ctx.device, randomChain(seed), storage);
+    }
     expect(refused).toBeGreaterThan(0);
     expect(refused).toBeLessThan((CHAINS * STEPS) / 2);
   });

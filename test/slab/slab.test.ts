@@ -4,6 +4,7 @@ import { StalePlanError } from '../../src/plan/index.js';
 import { decodeF16 } from '../../src/dtype.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { packRows } from '../../src/gpu/layout.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
@@ -56,8 +57,8 @@ afterEach(() => {
 });
 
 describeAdapters('slab', (ctx) => {
-  const layer = (rows: number, options: SlabOptions = {}) => {
-    const twin = makePool(ctx.device, rows, LAYER);
+  const layer = (rows: number, options: SlabOptions = {}, storage: RowStorage = 'buffer') => {
+    const twin = makePool(ctx.device, rows, LAYER, { storage });
     const slab = new Slab(twin.pool, options);
     const mask = (...ids: number[]) => Bitmask.fromIds(ids, rows);
     return { twin, slab, mask };
@@ -166,33 +167,36 @@ describeAdapters('slab', (ctx) => {
     }
   });
 
-  it.each(['paired', 'ids', 'mask', 'copies'] as const)(
-    'goes from nothing to all and back by %s',
-    async (way) => {
-      const { twin, slab } = layer(67);
-      const step = (mask: Bitmask) => {
-        if (way === 'ids') return slab.repackByIds(mask.ids());
-        if (way === 'mask') return slab.repackByMask(mask);
-        if (way === 'paired') return slab.update(mask);
-        const encoder = ctx.device.createCommandEncoder();
-        const stats = slab.encodeUpdateByCopies(encoder, mask);
-        ctx.device.queue.submit([encoder.finish()]);
-        slab.submitted();
-        return stats;
-      };
-      const masks = [
-        Bitmask.empty(67),
-        Bitmask.full(67),
-        Bitmask.fromIds([66], 67),
-        Bitmask.empty(67),
-        Bitmask.fromIds([0, 31, 32, 63, 64, 66], 67),
-      ];
-      for (const mask of masks) {
-        expect(step(mask).active).toBe(mask.count());
-        await checkSlab(twin, slab, mask);
-      }
-    },
-  );
+  it.each(
+    (['buffer', 'texture'] as const).flatMap((storage) =>
+      (['paired', 'ids', 'mask', 'copies'] as const).map((way) => [way, storage] as const),
+    ),
+  )('goes from nothing to all and back by %s, from a %s', async (way, storage) => {
+    // Of a texture some lines: rows that go on in the next.
+    const rows = storage === 'texture' ? 1500 : 67;
+    const { twin, slab } = layer(rows, {}, storage);
+    const step = (mask: Bitmask) => {
+      if (way === 'ids') return slab.repackByIds(mask.ids());
+      if (way === 'mask') return slab.repackByMask(mask);
+      if (way === 'paired') return slab.update(mask);
+      const encoder = ctx.device.createCommandEncoder();
+      const stats = slab.encodeUpdateByCopies(encoder, mask);
+      ctx.device.queue.submit([encoder.finish()]);
+      slab.submitted();
+      return stats;
+    };
+    const masks = [
+      Bitmask.empty(rows),
+      Bitmask.full(rows),
+      Bitmask.fromIds([66], rows),
+      Bitmask.empty(rows),
+      Bitmask.fromIds([0, 31, 32, 63, 64, rows - 1], rows),
+    ];
+    for (const mask of masks) {
+      expect(step(mask).active).toBe(mask.count());
+      await checkSlab(twin, slab, mask);
+    }
+  });
 
   it('starts empty, on the device too', async () => {
     const { twin, slab } = layer(9);
@@ -386,8 +390,8 @@ describeAdapters('slab', (ctx) => {
     const whole = makePool(device, 60, some(count));
     const widest = Math.max(...[...whole.pool.fields.values()].map((field) => field.rowBytes));
     // Shards of 1, 7 and 59 rows; the last shard of the second is smaller than the others.
-    const pools = [1, 7, 59].map((rows) =>
-      makePool(device, 60, some(count), { maxShardBytes: rows * widest + 15 }),
+    const pools = ([[1], [7, 'texture'], [59]] as const).map(([rows, storage]) =>
+      makePool(device, 60, some(count), { maxShardBytes: rows * widest + 15, storage }),
     );
     expect(whole.pool.field('a').shards.length).toBe(1);
     expect(pools.map(({ pool }) => pool.field('a').shards.length)).toEqual([60, 9, 2]);
@@ -472,8 +476,11 @@ describeAdapters('slab', (ctx) => {
     const bias = { data: values(4), cols: 4, storeAs: 'f32' as const };
     const all = Array.from({ length: rows }, (_, r) => r);
     const fields = { matrix: { parts }, bias };
-    for (const maxShardBytes of [undefined, 2000]) {
-      const pool = DevicePool.from(ctx.device, fields, { dtype, maxShardBytes });
+    for (const [maxShardBytes, storage] of [
+      [undefined, 'buffer'],
+      [2000, 'texture'],
+    ] as const) {
+      const pool = DevicePool.from(ctx.device, fields, { dtype, maxShardBytes, storage });
       for (const to of ['f32', 'f16'] as const) {
         const slab = new Slab(pool, { capacity: 20, dtype: { matrix: to } });
         expect(slab.fields.get('matrix')).toMatchObject({ dtype: to, parts: [70, 5] });
@@ -530,7 +537,12 @@ describeAdapters('slab', (ctx) => {
     const random = randomSource(41);
     const rows = 30;
     const data = Float32Array.from({ length: rows * 45 }, () => random() - 0.5);
-    const pool = DevicePool.from(ctx.device, { a: { data, cols: 45 } }, { dtype, maxShardBytes: 1000 });
+    const storage = dtype === 'q8' ? 'buffer' : 'texture';
+    const pool = DevicePool.from(
+      ctx.device,
+      { a: { data, cols: 45 } },
+      { dtype, maxShardBytes: 1000, storage },
+    );
     const words = new Uint32Array(packRows([{ data, cols: 45 }], rows, 0, rows, dtype).buffer);
     const twin = { pool, rows, images: new Map([['a', { words, stride: words.length / rows }]]) };
     const slab = new Slab(pool, { capacity: 12 });

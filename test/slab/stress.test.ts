@@ -1,7 +1,8 @@
-/** Ten thousand random updates on each adapter, the slab compared with the pool's rows after every single one. */
+/** Eleven thousand random updates on each adapter, the slab compared with the pool's rows after every single one. */
 import { expect, it } from 'vitest';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
+import type { RowStorage } from '../../src/gpu/texels.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { Slab } from '../../src/slab/slab.js';
 import type { UpdateStats } from '../../src/slab/update-stats.js';
@@ -20,6 +21,7 @@ interface Config {
   capacity: number;
   shapes: Readonly<Record<string, FieldShape>>;
   maxShardBytes?: number;
+  storage?: RowStorage;
 }
 
 const configs: Config[] = [
@@ -43,6 +45,15 @@ const configs: Config[] = [
     },
     maxShardBytes: 10 * 32,
   },
+  {
+    name: 'rows over several lines of a texture, and shards',
+    updates: 1000,
+    rows: 300,
+    capacity: 90,
+    shapes: { gateUp: { cols: [40, 40] }, down: { cols: [20], dtype: 'f16', transposed: true } },
+    maxShardBytes: 250 * 320,
+    storage: 'texture',
+  },
 ];
 
 /** One of the ways to bring a slab to a mask, at random. */
@@ -63,12 +74,12 @@ function updateSomehow(slab: Slab, mask: Bitmask, random: () => number): UpdateS
 describeAdapters('slab under random updates', (ctx) => {
   it.each(configs)(
     '$updates updates of $name',
-    async ({ updates, rows, capacity, shapes, maxShardBytes }) => {
+    async ({ updates, rows, capacity, shapes, maxShardBytes, storage }) => {
       const { device } = ctx;
       const seed = [...ctx.adapter.name].reduce((sum, c) => sum * 31 + c.charCodeAt(0), updates) | 0;
       const random = randomSource(seed);
       const empty = gpuBytes(device);
-      const twin = makePool(device, rows, shapes, { seed, maxShardBytes });
+      const twin = makePool(device, rows, shapes, { seed, maxShardBytes, storage });
       const slab = new Slab(twin.pool, { capacity });
       const sources = [slab.rowList, ...slab.buffers.values()];
       const bytes = sources.reduce((sum, buffer) => sum + buffer.size, 0);

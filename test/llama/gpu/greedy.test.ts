@@ -68,6 +68,28 @@ describeAdapters('greedy', (ctx) => {
     },
   );
 
+  // Dense: no gate is so near its threshold that another order of sums could turn a row off.
+  it.each(['f32', 'f16', 'q8', 'q4'] as const)('makes the same tokens of textures: %s', async (dtype) => {
+    const runs: { tokens: readonly number[]; logits: Float32Array }[] = [];
+    for (const storage of ['buffer', 'texture'] as const) {
+      const stored = await loadWeights(ctx.device, checkpoint, { dtype, storage });
+      const session = new LlamaSession(ctx.device, stored, { strategy: 'dense' });
+      try {
+        for (const pool of [stored.head, stored.embedding, stored.layers[0].qkv, stored.layers[1].gate])
+          expect(pool.field('weight').storage).toBe(storage);
+        const logits = await session.prefill(PROMPT);
+        const { tokens } = await session.greedy(argmax(logits), 12);
+        runs.push({ tokens, logits: await session.next(tokens[11]) });
+      } finally {
+        session.destroy();
+        stored.destroy();
+      }
+    }
+    const [buffers, textures] = runs;
+    expect(textures.tokens).toEqual(buffers.tokens);
+    expect(largestDifference(textures.logits, buffers.logits)).toBeLessThan(1e-4);
+  });
+
   it('refuses before any work', async () => {
     const session = new LlamaSession(ctx.device, weights, { strategy: 'indexed' });
     try {
