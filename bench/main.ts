@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { OptionError, PairslabError } from '../src/errors.js';
-import type { StorageChoice } from '../src/gpu/texels.js';
+import type { StorageChoice } from '../src/gpu/storage.js';
 import { requestDevice } from '../src/node/device.js';
 import { announce } from '../src/node/model.js';
 import { Console, runSuite } from './lib/context.js';

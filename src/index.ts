@@ -12,7 +12,7 @@ export { deviceNeeds } from './gpu/device-needs.js';
 export { finished, readBuffer } from './gpu/readback.js';
 export { setWaiter, waitFor, type Waiter } from './gpu/wait.js';
 export type { MatrixData, StoredDtype } from './gpu/layout.js';
-export type { RowStorage, StorageChoice } from './gpu/texels.js';
+export type { RowStorage, StorageChoice } from './gpu/storage.js';
 export {
   type CopyCosts,
   type Costs,

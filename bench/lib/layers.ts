@@ -1,5 +1,5 @@
 import { rowBytes, type StoredDtype } from '../../src/gpu/layout.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import { randomSource } from '../../src/tune/stats.js';

@@ -1,4 +1,4 @@
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { type Costs, setTuning, type Tuning, tuningOf } from '../../src/gpu/tuning.js';
 import { type CostOptions, type CostShape, measureCosts } from '../../src/tune/costs.js';
 

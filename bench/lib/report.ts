@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import type { StorageChoice } from '../../src/gpu/texels.js';
+import type { StorageChoice } from '../../src/gpu/storage.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import type { NodeDevice } from '../../src/node/device.js';
 import { version } from '../../package.json';

@@ -1,4 +1,5 @@
-import { fasterStorage, type RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
+import { fasterStorage } from '../../src/gpu/texels.js';
 import type { DeviceContext } from './report.js';
 
 /** What this run's layers read their rows from on its device: what was asked for, or what `auto` is there. */

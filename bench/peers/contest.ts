@@ -1,4 +1,4 @@
-import type { RowStorage, StorageChoice } from '../../src/gpu/texels.js';
+import type { RowStorage, StorageChoice } from '../../src/gpu/storage.js';
 import { randomSource, ratioOf, type Stats, shuffle, statsOf } from '../../src/tune/stats.js';
 import { CHECKED, errorOf, reference, type Task } from './work.js';
 

@@ -1,7 +1,8 @@
 import { storageBuffer, destroyBuffer, upload } from '../../src/gpu/buffers.js';
 import { finished, Readback, readBuffer } from '../../src/gpu/readback.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import { fasterStorage, type RowStorage, type StorageChoice } from '../../src/gpu/texels.js';
+import type { RowStorage, StorageChoice } from '../../src/gpu/storage.js';
+import { fasterStorage } from '../../src/gpu/texels.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';

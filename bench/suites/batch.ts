@@ -1,5 +1,5 @@
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { type Arm, type ArmTimes, LayerBench, takenBy, timeArms } from '../lib/arms.js';
 import { Ceilings, type Framed, framedReads, type ReadCeilings } from '../../src/tune/ceilings.js';
 import { fractionsOf } from '../lib/fractions.js';

@@ -1,5 +1,5 @@
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { decodeBytes } from '../../src/llama/bytes.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { type StepAverages, summariseSteps } from '../../src/llama/generate.js';

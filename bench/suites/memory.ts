@@ -1,6 +1,6 @@
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { finished } from '../../src/gpu/readback.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { LlamaSession } from '../../src/llama/session.js';

@@ -1,4 +1,4 @@
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
 import {
   type Arm,

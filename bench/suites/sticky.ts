@@ -1,4 +1,4 @@
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { type Bitmask, Smoother, sticky, topKUnion } from '../../src/mask/index.js';
 import { type Arm, type ArmTimes, FIXED, fastestOf, LayerBench, timeArms } from '../lib/arms.js';
 import { Ceilings, type Framed, framedReads, type ReadCeilings } from '../../src/tune/ceilings.js';

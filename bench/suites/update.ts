@@ -1,4 +1,4 @@
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { finished } from '../../src/gpu/readback.js';
 import type { Bitmask } from '../../src/mask/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';

@@ -1,6 +1,5 @@
 import { DeviceLimitError } from '../errors.js';
 import { checkLost } from './lost.js';
-import { createTexels, texelBytes } from './texels.js';
 
 /** Every storage row is padded to this many bytes: one `vec4<u32>`, the unit of the row copy. */
 export const ROW_ALIGN = 16;
@@ -87,7 +86,12 @@ export function createBuffer(device: GPUDevice, label: string, size: number, usa
   );
 }
 
-function counted<M extends GPUBuffer | GPUTexture>(device: GPUDevice, bytes: number, make: () => M): M {
+/** What `make` makes, counted as so many bytes. */
+export function counted<M extends GPUBuffer | GPUTexture>(
+  device: GPUDevice,
+  bytes: number,
+  make: () => M,
+): M {
   const ledger = ledgerOf(device);
   for (const act of ledger.waiting) act();
   ledger.waiting.clear();
@@ -155,13 +159,6 @@ export class BufferGroup {
   create(label: string, size: number, usage: number): GPUBuffer {
     return this.keep(createBuffer(this.device, label, size, usage));
   }
-  /** A texture of `bytes` of stored vectors; see texels.ts. Zeroed. */
-  texels(label: string, bytes: number): GPUTexture {
-    const { device } = this;
-    return this.keep(
-      counted(device, texelBytes(bytes), () => createTexels(device, `pairslab ${label}`, bytes)),
-    );
-  }
   /** GPU bytes held by the group. */
   get bytes(): number {
     const { sizes } = ledgerOf(this.device);
@@ -175,7 +172,8 @@ export class BufferGroup {
   destroy(keep = 0): void {
     for (const buffer of this.buffers.splice(keep)) destroyBuffer(this.device, buffer);
   }
-  private keep<M extends GPUBuffer | GPUTexture>(memory: M): M {
+  /** Takes over what is counted: it is destroyed with the group. */
+  keep<M extends GPUBuffer | GPUTexture>(memory: M): M {
     this.buffers.push(memory);
     return memory;
   }

@@ -1,4 +1,5 @@
 import { OptionError } from '../errors.js';
+import { textureRows } from './storage.js';
 
 /**
  * A kernel: one `.wgsl` file whose open places (`//@slot NAME`) are filled from a declared table and whose constants
@@ -111,7 +112,8 @@ const caches = new WeakMap<GPUDevice, Map<string, Kernel>>();
  * The kernel of `table` in `variant`, compiled once per device.
  * @throws OptionError for a slot choice or a constant that the table does not declare.
  */
-export function kernel(device: GPUDevice, table: KernelTable, variant: Variant = {}): Kernel {
+export function kernel(device: GPUDevice, plain: KernelTable, variant: Variant = {}): Kernel {
+  const table = textureRows(device)?.kernels(plain) ?? plain;
   let cache = caches.get(device);
   if (!cache) {
     cache = new Map();

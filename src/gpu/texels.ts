@@ -1,12 +1,8 @@
-import { DeviceLimitError, OptionError } from '../errors.js';
+import { DeviceLimitError } from '../errors.js';
+import { type BufferGroup, counted } from './buffers.js';
 import { checkLost } from './lost.js';
+import type { RowStorage } from './storage.js';
 import { traitsOf } from './traits.js';
-
-/** What rows are read from: a storage buffer, or a storage texture, which some adapters read faster. */
-export type RowStorage = 'buffer' | 'texture';
-/** The same, or `auto`: what the adapter is known to read faster. */
-export type StorageChoice = RowStorage | 'auto';
-export const STORAGE_CHOICES: readonly StorageChoice[] = ['buffer', 'texture', 'auto'];
 
 /** Bytes of a texel: rgba32uint, a stored vector. */
 const TEXEL = 16;
@@ -24,16 +20,6 @@ export function fasterStorage(device: GPUDevice): RowStorage {
   return traitsOf(device).fastTexels && device.limits.maxTextureDimension2D >= TEXELS ? 'texture' : 'buffer';
 }
 
-/** What rows are to be read from on `device`. @throws OptionError for a storage that is none. */
-export function chooseStorage(device: GPUDevice, storage: StorageChoice): RowStorage {
-  if (!STORAGE_CHOICES.includes(storage)) {
-    throw new OptionError(`storage "${String(storage)}" is unknown; use ${STORAGE_CHOICES.join(', ')}.`, {
-      storage,
-    });
-  }
-  return storage === 'auto' ? fasterStorage(device) : storage;
-}
-
 /** Bytes that one texture can hold on `device`. */
 export function mostTexelBytes(device: GPUDevice): number {
   const { maxTextureDimension2D } = device.limits;
@@ -47,10 +33,11 @@ const linesOf = (bytes: number): number => Math.max(1, Math.ceil(bytes / LINE));
 export const texelBytes = (bytes: number): number => LINE * linesOf(bytes);
 
 /**
- * A texture whose texels are `bytes` of stored vectors, line after line; not counted (see `BufferGroup.texels`).
+ * A texture whose texels are `bytes` of stored vectors, line after line.
  * @throws DeviceLimitError when the device has no texture so large; DeviceLostError.
  */
-export function createTexels(device: GPUDevice, label: string, bytes: number): GPUTexture {
+export function createTexels(memory: BufferGroup, label: string, bytes: number): GPUTexture {
+  const { device } = memory;
   checkLost(device);
   const limit = mostTexelBytes(device);
   if (bytes > limit) {
@@ -59,12 +46,14 @@ export function createTexels(device: GPUDevice, label: string, bytes: number): G
       { label, bytes, limit },
     );
   }
-  const texture = device.createTexture({
-    label,
-    size: [TEXELS, linesOf(bytes)],
-    format: 'rgba32uint',
-    usage: TextureUsage.COPY_SRC | TextureUsage.COPY_DST | TextureUsage.STORAGE_BINDING,
-  });
+  const make = () =>
+    device.createTexture({
+      label: `pairslab ${label}`,
+      size: [TEXELS, linesOf(bytes)],
+      format: 'rgba32uint',
+      usage: TextureUsage.COPY_SRC | TextureUsage.COPY_DST | TextureUsage.STORAGE_BINDING,
+    });
+  const texture = memory.keep(counted(device, texelBytes(bytes), make));
   contents.set(texture, bytes);
   return texture;
 }

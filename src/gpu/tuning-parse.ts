@@ -1,7 +1,7 @@
 /** A saved tuning comes from a disk or a page's storage, so it may be anything: every field is checked. */
 import { TuningError } from '../errors.js';
 import { STORED_DTYPES, type StoredDtype } from './stored-dtype.js';
-import type { RowStorage } from './texels.js';
+import type { RowStorage } from './storage.js';
 import type { CopyCosts, Costs, MeasuredEntry, Rates, ReadCosts, TunedEntry, Tuning } from './tuning.js';
 
 /** Entries a tuning has at most; the oldest give way. */

@@ -1,5 +1,5 @@
 import type { StoredDtype } from './stored-dtype.js';
-import type { RowStorage } from './texels.js';
+import type { RowStorage } from './storage.js';
 
 /** What a variant was timed for. */
 export interface TunedFor {

@@ -1,4 +1,4 @@
-import type { StorageChoice } from '../gpu/texels.js';
+import type { StorageChoice } from '../gpu/storage.js';
 import { DeviceLimitError, OptionError } from '../errors.js';
 import { roundUp } from '../gpu/buffers.js';
 import { checkStoredDtype, isQuantized, rowBytes, type StoredDtype } from '../gpu/layout.js';

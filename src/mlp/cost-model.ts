@@ -1,6 +1,6 @@
 import type { StoredDtype } from '../gpu/layout.js';
 import { rateAt } from '../gpu/rates.js';
-import type { RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
 import { traitsOf } from '../gpu/traits.js';
 import { type Costs, measuredCosts, type Rates, type ReadCosts } from '../gpu/tuning.js';
 import { tauOf } from '../slab/tau.js';

@@ -1,7 +1,7 @@
 import type { BufferGroup } from '../gpu/buffers.js';
 import { kernel } from '../gpu/kernel.js';
 import type { StoredDtype } from '../gpu/layout.js';
-import type { RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
 import { type Traits, traitsOf } from '../gpu/traits.js';
 import type { ActivationChoice } from './activation.js';
 import { rowParams, type StoredRows } from './row-op.js';

@@ -9,7 +9,6 @@ import actRelu2 from '../../shaders/lib/act_relu2.wgsl';
 import actSilu from '../../shaders/lib/act_silu.wgsl';
 import biasNone from '../../shaders/lib/bias_none.wgsl';
 import biasRow from '../../shaders/lib/bias_row.wgsl';
-import biasRowTexels from '../../shaders/lib/bias_row_texels.wgsl';
 import downParams from '../../shaders/lib/down_params.wgsl';
 import dtypeBf16 from '../../shaders/lib/dtype_bf16.wgsl';
 import dtypeF16 from '../../shaders/lib/dtype_f16.wgsl';
@@ -42,15 +41,12 @@ import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
 import rowsPacked from '../../shaders/lib/rows_packed.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
 import storedBuffer from '../../shaders/lib/stored_buffer.wgsl';
-import storedTexelWords from '../../shaders/lib/stored_texel_words.wgsl';
-import storedTexels from '../../shaders/lib/stored_texels.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1x1 from '../../shaders/lib/sums_1x1.wgsl';
 import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
 import sums1x4 from '../../shaders/lib/sums_1x4.wgsl';
 import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
 import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
-import sumsRow from '../../shaders/lib/sums_row.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
 import teamShared from '../../shaders/lib/team_shared.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
@@ -77,7 +73,7 @@ import xRead from '../../shaders/lib/x_read.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
 import sumPartialsCode from '../../shaders/sum_partials.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import type { RowUnit, StoredUnit, Sums, Team, Texels, Tile } from './variants.js';
+import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
 
 const params = { row: rowParams };
 /**
@@ -94,15 +90,12 @@ export const widened: Readonly<Record<StoredUnit, string>> = {
   q8_word: dtypeQ8Word + weight,
   q4_word: dtypeQ4Word + weight,
 };
-/** The same of rows in a buffer, and of rows in a texture. */
-const storedAs = (units: Readonly<Record<string, string>>): Record<string, string> =>
+/** The same of rows in a buffer; texture-rows.ts has those in textures. */
+const inBuffer = <U extends string>(units: Readonly<Record<U, string>>) =>
   Object.fromEntries(
-    Object.entries(units).flatMap(([unit, code]) => [
-      [unit, code + storedBuffer],
-      [`${unit}_texels`, code + (unit.endsWith('_word') ? storedTexelWords : storedTexels)],
-    ]),
-  );
-export const dtype = storedAs(widened) as Readonly<Record<StoredUnit | Texels<StoredUnit>, string>>;
+    Object.entries<string>(units).map(([unit, code]) => [unit, code + storedBuffer]),
+  ) as Readonly<Record<U, string>>;
+export const dtype = inBuffer(widened);
 /** What such a unit widens to, by how many quads. */
 export const quads = {
   '1': quads1,
@@ -114,7 +107,7 @@ export const quads = {
 /** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
 const half = { f16_half: dtypeF16Half + weight };
 export const rowWidened: Readonly<Record<RowUnit, string>> = { ...widened, ...half };
-const rowDtype = { ...dtype, ...storedAs(half) } as Readonly<Record<RowUnit | Texels<RowUnit>, string>>;
+const rowDtype = inBuffer(rowWidened);
 const rowQuads = { ...quads, '2_half': quads2Half };
 /** x of a unit; for kernels that say themselves where x is. */
 export const xOf = { '1': x1, '2': x2, '2_shifted': x2Shifted, '4': x4, '8': x8, '2_half': x2Half };
@@ -144,13 +137,12 @@ const team: Readonly<Record<Team, string>> = {
   subgroup: teamSubgroup,
   workgroup: teamWorkgroup,
 };
-const sums: Readonly<Record<Sums, string>> = {
+const sums: Readonly<Record<Exclude<Sums, 'row'>, string>> = {
   '1x1': sums1x1,
   '1x2': sums1x2,
   '1x4': sums1x4,
   '4x1': sums4x1,
   '8x1': sums8x1,
-  row: sumsRow,
 };
 const rows = {
   dense: rowsDense + keepAll + spansRun,
@@ -163,7 +155,7 @@ const masked = {
   packed_masked: rowsPacked + keepMasked + spansRun,
   indexed_masked: rowsIndexed + keepMasked + spansRun,
 };
-const bias = { none: biasNone, row: biasRow, row_texels: biasRowTexels };
+const bias = { none: biasNone, row: biasRow };
 const activation = {
   identity: actIdentity,
   silu: actSilu,

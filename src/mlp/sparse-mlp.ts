@@ -17,7 +17,7 @@ import { SparseGraph, type SparseGraphRun } from './sparse-graph.js';
 import { type Compute, checkCompute } from './compute.js';
 import { choose, decide, type Explanation, type FixedStrategy, type StepShape } from './cost-model.js';
 import { batchRoom } from './forward-buffers.js';
-import type { StorageChoice } from '../gpu/texels.js';
+import type { StorageChoice } from '../gpu/storage.js';
 import type { FusedUpdate } from './fused-update.js';
 import { mlpFields, type SparseMLPWeights } from './mlp-fields.js';
 import { MlpParts, type MlpShape } from './mlp-parts.js';

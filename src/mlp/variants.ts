@@ -1,5 +1,5 @@
 import { activationStride, isQuantized, type StoredDtype, valueVectors } from '../gpu/layout.js';
-import type { RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
 import { type Traits, traitsOf } from '../gpu/traits.js';
 import { tuned } from '../gpu/tuning.js';
 import { type Compute, checkCompute } from './compute.js';

@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PairslabError } from '../errors.js';
 import { STORED_DTYPES } from '../gpu/layout.js';
-import { STORAGE_CHOICES } from '../gpu/texels.js';
+import { STORAGE_CHOICES } from '../gpu/storage.js';
 import { COMPUTES } from '../mlp/compute.js';
 import { GATE_MODES, type Mode, MODES } from '../llama/mode.js';
 import { parseBudget } from '../residency/budget.js';

@@ -1,4 +1,5 @@
 import { AdapterError } from '../errors.js';
+import { useTextures } from '../texture-rows.js';
 import { COMPUTE_LIMITS } from '../gpu/device-needs.js';
 import { setTuning } from '../gpu/tuning.js';
 import { setWaiter } from '../gpu/wait.js';
@@ -72,6 +73,7 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<NodeDe
     ),
   });
   setWaiter(device, (promise) => quietWait(promise, sleepMs));
+  useTextures(device);
   device.addEventListener('uncapturederror', (event) => {
     event.preventDefault(); // dawn.node's default action prints to stdout, among what a command writes there
     const { error } = event;

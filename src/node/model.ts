@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { ModelFormatError, OptionError } from '../errors.js';
 import type { StoredDtype } from '../gpu/layout.js';
-import type { StorageChoice } from '../gpu/texels.js';
+import type { StorageChoice } from '../gpu/storage.js';
 import { type Calibration, parseThresholds, THRESHOLDS_FILE } from '../llama/calibrate.js';
 import { type Checkpoint, openCheckpoint } from '../llama/checkpoint.js';
 import { chooseDtype, type LlamaWeights, type LoadOptions, loadWeights } from '../llama/weights.js';

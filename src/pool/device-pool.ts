@@ -1,13 +1,7 @@
 import { DeviceLimitError, OptionError, ShapeError } from '../errors.js';
 import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, checkBindingSize, upload } from '../gpu/buffers.js';
-import {
-  chooseStorage,
-  mostTexelBytes,
-  type RowStorage,
-  type StorageChoice,
-  uploadTexels,
-} from '../gpu/texels.js';
+import { chooseStorage, type RowStorage, type StorageChoice, textureRows } from '../gpu/storage.js';
 import { checkStoredDtype, packRows, type StoredDtype } from '../gpu/layout.js';
 import { QuantizationMeter } from '../quantize.js';
 import {
@@ -250,7 +244,7 @@ function rowsOfShards(
     maxShardBytes,
     device.limits.maxStorageBufferBindingSize,
     device.limits.maxBufferSize,
-    storage === 'texture' ? mostTexelBytes(device) : Number.POSITIVE_INFINITY,
+    (storage === 'texture' && textureRows(device)?.most(device)) || Number.POSITIVE_INFINITY,
   );
   const widest = Math.max(...plans.map((plan) => plan.rowBytes));
   const whole = plans.some((plan) => plan.adopt);
@@ -295,11 +289,16 @@ function storeField(
     const bytes = count * rowBytes;
     if (adopt) return adopt;
     const { device } = memory;
-    const made = storage === 'texture' ? memory.texels(called, bytes) : memory.storage(called, bytes);
     const packed = pack(base, base + count);
-    if ('createView' in made) uploadTexels(device, made, packed);
-    else upload(device, made, 0, packed);
-    return made;
+    const textures = storage === 'texture' && textureRows(device);
+    if (textures) {
+      const texture = textures.create(memory, called, bytes);
+      textures.upload(device, texture, packed);
+      return texture;
+    }
+    const buffer = memory.storage(called, bytes);
+    upload(device, buffer, 0, packed);
+    return buffer;
   };
   for (let base = 0; base < rows; base += shardRows) {
     const count = Math.min(shardRows, rows - base);

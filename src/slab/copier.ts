@@ -2,7 +2,7 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { type Bindable, foldGrid, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
-import { copyTexels, type RowStorage } from '../gpu/texels.js';
+import { type RowStorage, textureRows } from '../gpu/storage.js';
 import { traitsOf } from '../gpu/traits.js';
 import { MOVE_FROM_SLAB, type Plan, type SlotMap } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
@@ -150,7 +150,7 @@ export class SlabCopier {
           encoder.copyBufferToBuffer(slab, from, bounce, bounceAt, bytes);
           encoder.copyBufferToBuffer(bounce, bounceAt, slab, at, bytes);
           bounceAt += bytes;
-        } else copyFromPool(encoder, field, source, count, slab, at);
+        } else copyFromPool(this.pool.device, encoder, field, source, count, slab, at);
       }
     }
     encoder.copyBufferToBuffer(region.buffer, region.offset, this.rowList, 0, 4 * (HEADER + rows.length));
@@ -312,6 +312,7 @@ function runsOf(moves: Uint32Array): { to: number; source: number; rows: number 
 
 /** Rows `[first, first + count)` of a pool to byte `at` of a slab: one copy a shard. */
 function copyFromPool(
+  device: GPUDevice,
   encoder: GPUCommandEncoder,
   field: Field,
   first: number,
@@ -325,8 +326,9 @@ function copyFromPool(
     const here = Math.min(first + count, base + rows) - row;
     const from = (row - base) * rowBytes;
     const to = at + (row - first) * rowBytes;
-    if ('createView' in memory) copyTexels(encoder, memory, from, slab, to, here * rowBytes);
-    else encoder.copyBufferToBuffer(memory, from, slab, to, here * rowBytes);
+    if ('createView' in memory) {
+      textureRows(device)?.copy(encoder, memory, from, slab, to, here * rowBytes);
+    } else encoder.copyBufferToBuffer(memory, from, slab, to, here * rowBytes);
     row += here;
   }
 }

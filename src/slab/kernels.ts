@@ -14,7 +14,6 @@ import fromF32 from '../../shaders/lib/from_f32.wgsl';
 import fromQ4 from '../../shaders/lib/from_q4.wgsl';
 import fromQ8 from '../../shaders/lib/from_q8.wgsl';
 import poolBuffer from '../../shaders/lib/pool_buffer.wgsl';
-import poolTexels from '../../shaders/lib/pool_texels.wgsl';
 import toF16 from '../../shaders/lib/to_f16.wgsl';
 import toF32 from '../../shaders/lib/to_f32.wgsl';
 import vector1 from '../../shaders/lib/vector_1.wgsl';
@@ -32,29 +31,21 @@ const from: Readonly<Record<StoredDtype, string>> = {
   q4: fromQ4,
 };
 
-/** The same of field k: each field has two bindings, one of its pool and one of its slab. */
-const nth = (code: string, k: number): string =>
+/** The pool of field k: each field has two bindings, one of its pool and one of its slab. */
+export const nthPool = (code: string, k: number): string =>
   code.replaceAll('pool0', `pool${k}`).replace('@binding(3)', `@binding(${3 + 2 * k})`);
-/** Rows of so many fields of a pool in buffers, or in textures. */
-const pools = (code: string, count: number): string =>
-  Array.from({ length: count }, (_, k) => nth(code, k)).join('');
-/** Of staged rows too, which have all fields in one buffer. */
-export const pool = { buffer: poolBuffer, texels: poolTexels };
+const pools = (count: number): string =>
+  Array.from({ length: count }, (_, k) => nthPool(poolBuffer, k)).join('');
 
 const slots = {
   /** Of copies that are blind to dtype. */
   vector: { '1': vector1, '2': vector2, '4': vector4 },
   /** How many fields a dispatch copies as they are; or one part of a field, converted. */
   fields: {
-    '1': pools(pool.buffer, 1) + fields1,
-    '2': pools(pool.buffer, 2) + fields2,
-    '3': pools(pool.buffer, 3) + fields3,
-    convert: pool.buffer + fieldsConvert,
-    // Of pools in textures, which give whole vectors only.
-    '1_texels': pools(pool.texels, 1) + fields1,
-    '2_texels': pools(pool.texels, 2) + fields2,
-    '3_texels': pools(pool.texels, 3) + fields3,
-    convert_texels: pool.texels + fieldsConvert,
+    '1': pools(1) + fields1,
+    '2': pools(2) + fields2,
+    '3': pools(3) + fields3,
+    convert: poolBuffer + fieldsConvert,
   },
   /** Of `convert`: what the pool and what the slab stores. */
   from,

@@ -7,7 +7,7 @@ import {
   type Tuning,
   tuningOf,
 } from '../gpu/tuning.js';
-import { chooseStorage } from '../gpu/texels.js';
+import { chooseStorage } from '../gpu/storage.js';
 import { waitFor } from '../gpu/wait.js';
 import { Candidates } from './candidates.js';
 import { measureCosts, measuredRows } from './costs.js';

@@ -9,7 +9,8 @@ import walkLane from '../../shaders/lib/walk_lane.wgsl';
 import readSumCode from '../../shaders/read_sum.wgsl';
 import { BufferGroup, upload } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, type KernelTable, kernel } from '../gpu/kernel.js';
-import { copyToTexels, type RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
+import { copyToTexels, createTexels } from '../gpu/texels.js';
 import { randomSource, type Stats, shuffle, statsOf } from './stats.js';
 import type { DeviceTimer } from './timer.js';
 
@@ -209,7 +210,7 @@ export class Ceilings {
     }
     if (storage === 'buffer') return this.buffer;
     if (!this.texture) {
-      this.texture = memory.texels('ceiling texels', READ_BYTES);
+      this.texture = createTexels(memory, 'ceiling texels', READ_BYTES);
       const encoder = device.createCommandEncoder({ label: 'pairslab read ceiling' });
       copyToTexels(encoder, this.buffer, 0, this.texture, 0, READ_BYTES);
       device.queue.submit([encoder.finish()]);

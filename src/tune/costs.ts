@@ -2,7 +2,7 @@ import { destroyBuffer, storageBuffer } from '../gpu/buffers.js';
 import { rowBytes, type StoredDtype } from '../gpu/layout.js';
 import { finished } from '../gpu/readback.js';
 import { rateAt } from '../gpu/rates.js';
-import type { RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
 import type { CopyCosts, Costs, Rates, ReadCosts } from '../gpu/tuning.js';
 import type { Bitmask } from '../mask/index.js';
 import type { FixedStrategy } from '../mlp/cost-model.js';

@@ -1,6 +1,6 @@
 import { OptionError, ShapeError } from '../errors.js';
 import { finished } from '../gpu/readback.js';
-import type { RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
 import { headQuads } from '../llama/kernels.js';
 import { Sampler } from '../llama/sample.js';
 import type { LlamaSession, StepStats } from '../llama/session.js';

@@ -1,6 +1,6 @@
 import { OptionError, ShapeError } from '../errors.js';
 import { checkStoredDtype, rowBytes, type StoredDtype } from '../gpu/layout.js';
-import { chooseStorage, type RowStorage, type StorageChoice } from '../gpu/texels.js';
+import { chooseStorage, type RowStorage, type StorageChoice } from '../gpu/storage.js';
 import type { TunedFor } from '../gpu/tuning.js';
 import { ATTENTION_KERNEL, attentionTunedFor } from '../llama/attention-variants.js';
 import { COPY_KERNEL, copyTunedFor } from '../slab/variants.js';

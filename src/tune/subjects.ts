@@ -2,7 +2,7 @@
 import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
 import { encodeDispatch, foldGrid, kernel } from '../gpu/kernel.js';
 import { activationStride, rowBytes } from '../gpu/layout.js';
-import { copyToTexels } from '../gpu/texels.js';
+import { copyToTexels, createTexels } from '../gpu/texels.js';
 import { traitsOf } from '../gpu/traits.js';
 import type { TunedEntry } from '../gpu/tuning.js';
 import { ActiveOp } from '../mlp/active-op.js';
@@ -275,7 +275,9 @@ class Bench {
       const { storage = 'buffer' } = task.for;
       const bytes = rows * field.rowBytes;
       const whole =
-        storage === 'texture' ? memory.texels('tuning rows', bytes) : memory.storage('tuning rows', bytes);
+        storage === 'texture'
+          ? createTexels(memory, 'tuning rows', bytes)
+          : memory.storage('tuning rows', bytes);
       const block = field.shards[0].memory as GPUBuffer;
       const encoder = device.createCommandEncoder({ label: 'pairslab tuning' });
       for (let row = 0; row < rows; row += source.rows) {

@@ -1,4 +1,5 @@
-import { contentOf, type RowStorage } from '../gpu/texels.js';
+import type { RowStorage } from '../gpu/storage.js';
+import { contentOf } from '../gpu/texels.js';
 import type { RecordedDispatch } from './recording.js';
 
 /** What a layer's dispatches had to do with at the recorded step. */

@@ -6,6 +6,7 @@ import { allocate } from '../../src/gpu/allocate.js';
 import { BufferGroup, gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import {
+  createTexels,
   contentOf,
   copyTexels,
   copyToTexels,
@@ -45,7 +46,7 @@ describeAdapters('texels', (ctx) => {
   it('copies any run of vectors out, and in, wherever it stands', async () => {
     const { device } = ctx;
     const memory = new BufferGroup(device);
-    const texture = memory.texels('test', VECTORS * 16);
+    const texture = createTexels(memory, 'test', VECTORS * 16);
     const words = randomWords(source(1), VECTORS * 4);
     uploadTexels(device, texture, words);
     checkWords(new Uint32Array(await readMemory(device, texture)), words, 'uploaded');
@@ -79,7 +80,7 @@ describeAdapters('texels', (ctx) => {
     const memory = new BufferGroup(device);
     const bytes = (17 << 20) + 48;
     const all = Uint32Array.from({ length: bytes / 4 + 3 }, (_, i) => i);
-    const texture = memory.texels('large', bytes);
+    const texture = createTexels(memory, 'large', bytes);
     uploadTexels(device, texture, all.subarray(3));
     expect(sameBytes(await readMemory(device, texture), all.slice(3).buffer)).toBe(true);
     memory.destroy();
@@ -89,13 +90,13 @@ describeAdapters('texels', (ctx) => {
     const { device } = ctx;
     const start = gpuBytes(device);
     const memory = new BufferGroup(device);
-    const texture = memory.texels('test', LINE * 16 + 32);
+    const texture = createTexels(memory, 'test', LINE * 16 + 32);
     expect(texture.label).toBe('pairslab test');
     expect([texture.width, texture.height, contentOf(texture)]).toEqual([LINE, 2, LINE * 16 + 32]);
     expect(new Uint32Array(await readMemory(device, texture)).every((word) => word === 0)).toBe(true);
     expect(memory.bytes).toBe(2 * LINE * 16);
     expect(gpuBytes(device)).toBe(start + 2 * LINE * 16);
-    const small = memory.texels('nothing', 0);
+    const small = createTexels(memory, 'nothing', 0);
     expect([small.height, texelBytes(0)]).toEqual([1, LINE * 16]);
     expect(gpuBytes(device)).toBe(start + 3 * LINE * 16);
     memory.destroy();
@@ -109,13 +110,13 @@ describeAdapters('texels', (ctx) => {
     const limit = LINE * LINE * 16;
     expect(mostTexelBytes(device)).toBe(limit);
     const memory = new BufferGroup(device);
-    const large = () => memory.texels('rows', limit + 16);
+    const large = () => createTexels(memory, 'rows', limit + 16);
     expect(large).toThrow(DeviceLimitError);
     expect(large).toThrow(`rows needs ${limit + 16} bytes in one texture, but this device allows ${limit}`);
     expect(large).toThrow(/storage: 'buffer'/);
     const { device: narrow } = smallDevice(ctx.device, { maxTextureDimension2D: LINE - 1 });
     expect(mostTexelBytes(narrow)).toBe(0);
-    expect(() => new BufferGroup(narrow).texels('rows', 16)).toThrow(DeviceLimitError);
+    expect(() => createTexels(new BufferGroup(narrow), 'rows', 16)).toThrow(DeviceLimitError);
     expect([gpuBytes(device), gpuBytes(narrow)]).toEqual([0, 0]);
   });
 
@@ -131,7 +132,7 @@ describeAdapters('texels', (ctx) => {
     memory.bytes = LINE * 16;
     const make = (lines: number) => () => {
       const group = new BufferGroup(device);
-      group.texels('rows', lines * LINE * 16);
+      createTexels(group, 'rows', lines * LINE * 16);
       return group;
     };
     const made = await allocate(device, make(1));
@@ -147,7 +148,7 @@ describeAdapters('texels', (ctx) => {
   it('leaves what a buffer has beyond a run alone', async () => {
     const { device } = ctx;
     const group = new BufferGroup(device);
-    const texture = group.texels('test', 2 * LINE * 16);
+    const texture = createTexels(group, 'test', 2 * LINE * 16);
     const buffer = storageBuffer(device, 'test', 64);
     upload(device, buffer, 0, poisoned(16));
     const encoder = device.createCommandEncoder();

@@ -8,7 +8,7 @@ import { rope as ropeTwin } from '../../shaders/rope.js';
 import { BufferGroup } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { FusedAttention } from '../../src/llama/fused-attention.js';
 import { FusedMlp, runsOf, wholeRows } from '../../src/mlp/fused-mlp.js';

@@ -9,7 +9,8 @@ import {
 } from '../../src/gpu/kernel.js';
 import { packRows, rowBytes, type StoredDtype, valueVectors } from '../../src/gpu/layout.js';
 import { readBuffer } from '../../src/gpu/readback.js';
-import { type RowStorage, texelBytes, uploadTexels } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
+import { createTexels, texelBytes, uploadTexels } from '../../src/gpu/texels.js';
 
 /** What outputs hold before a kernel runs, bit for bit: a NaN as f32, a number that nothing here uses as u32. */
 export const POISON = 0xffc0beef;
@@ -51,7 +52,7 @@ export class Lab {
 
   /** A texture of these stored vectors, as pools have it; what its last line has beyond them is poisoned. */
   texels(data: Float32Array | Uint32Array | Uint8Array): GPUTexture {
-    const texture = this.memory.texels('test', data.byteLength);
+    const texture = createTexels(this.memory, 'test', data.byteLength);
     const lines = new Uint8Array(poisoned(texelBytes(data.byteLength) / 4).buffer);
     lines.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     uploadTexels(this.device, texture, lines);

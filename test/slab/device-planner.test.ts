@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { CapacityError, NonFiniteError, OnDeviceError, OptionError } from '../../src/errors.js';
 import { gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { Bitmask, threshold, topK } from '../../src/mask/index.js';
 import { planUpdate, SlotMap } from '../../src/plan/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';

@@ -4,7 +4,7 @@ import { StalePlanError } from '../../src/plan/index.js';
 import { decodeF16 } from '../../src/dtype.js';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { packRows } from '../../src/gpu/layout.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { readBuffer } from '../../src/gpu/readback.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { DevicePool } from '../../src/pool/device-pool.js';

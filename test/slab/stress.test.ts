@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { gpuBytes } from '../../src/gpu/buffers.js';
 import { readBuffer } from '../../src/gpu/readback.js';
-import type { RowStorage } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { Slab } from '../../src/slab/slab.js';
 import type { UpdateStats } from '../../src/slab/update-stats.js';

@@ -8,7 +8,8 @@ import { OptionError, ShapeError } from '../../src/errors.js';
 import { BufferGroup, gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
 import { encodeDispatch, kernel } from '../../src/gpu/kernel.js';
 import { readBuffer } from '../../src/gpu/readback.js';
-import { type RowStorage, uploadTexels } from '../../src/gpu/texels.js';
+import type { RowStorage } from '../../src/gpu/storage.js';
+import { createTexels, uploadTexels } from '../../src/gpu/texels.js';
 import { openCheckpoint } from '../../src/llama/checkpoint.js';
 import { LlamaSession } from '../../src/llama/session.js';
 import { type LlamaWeights, loadWeights } from '../../src/llama/weights.js';
@@ -187,7 +188,7 @@ describeAdapters('profile of an MLP', (ctx) => {
     upload(device, data, 0, words);
     // Its last line is not full.
     const memory = new BufferGroup(device);
-    const texels = memory.texels('data', words.byteLength);
+    const texels = createTexels(memory, 'data', words.byteLength);
     uploadTexels(device, texels, words);
     for (const element of ['word', 'quad', 'block', 'texels', 'texel_block']) {
       const from = element.startsWith('texel') ? texels : data;

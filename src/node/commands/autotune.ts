@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import { OptionError } from '../../errors.js';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { StorageChoice } from '../../gpu/texels.js';
+import type { StorageChoice } from '../../gpu/storage.js';
 import { setTuning, type Tuning } from '../../gpu/tuning.js';
 import { openCheckpoint } from '../../llama/checkpoint.js';
 import { chooseDtype } from '../../llama/weights.js';

@@ -4,7 +4,7 @@ import { Sampler } from '../../llama/sample.js';
 import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { StorageChoice } from '../../gpu/texels.js';
+import type { StorageChoice } from '../../gpu/storage.js';
 import type { Compute } from '../../mlp/compute.js';
 import type { SlabDtype } from '../../slab/slab-fields.js';
 import type { Strategy } from '../../mlp/strategy.js';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { StorageChoice } from '../../gpu/texels.js';
+import type { StorageChoice } from '../../gpu/storage.js';
 import { perplexity } from '../../llama/perplexity.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { Compute } from '../../mlp/compute.js';

@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { OptionError, ShapeError } from '../../errors.js';
 import { destroyBuffer, storageBuffer } from '../../gpu/buffers.js';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { StorageChoice } from '../../gpu/texels.js';
+import type { StorageChoice } from '../../gpu/storage.js';
 import { tuningOf } from '../../gpu/tuning.js';
 import { Sampler } from '../../llama/sample.js';
 import { LlamaSession } from '../../llama/session.js';

@@ -4,7 +4,7 @@ import { generate, type GenerateStats } from '../../llama/generate.js';
 import { Sampler } from '../../llama/sample.js';
 import { LlamaSession } from '../../llama/session.js';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { StorageChoice } from '../../gpu/texels.js';
+import type { StorageChoice } from '../../gpu/storage.js';
 import type { Compute } from '../../mlp/compute.js';
 import { interruptible } from '../interrupt.js';
 import { type OpenModel, openModel } from '../model.js';

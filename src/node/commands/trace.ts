@@ -3,7 +3,7 @@ import { basename, resolve } from 'node:path';
 import Table from 'cli-table3';
 import { OptionError } from '../../errors.js';
 import type { StoredDtype } from '../../gpu/layout.js';
-import type { StorageChoice } from '../../gpu/texels.js';
+import type { StorageChoice } from '../../gpu/storage.js';
 import { recordTrace, type TraceSource } from '../../llama/record-trace.js';
 import type { Mode } from '../../llama/mode.js';
 import { LlamaSession } from '../../llama/session.js';
