@@ -26,4 +26,4 @@ export { gateUpActive, gateUpPredicted, upArriving } from './mlp/threshold-kerne
 export { compact, copyRows, indexSelect, maskValues } from './slab/kernels.js';
 export { copyStagedRows } from './slab/staged-kernels.js';
 export { maskDiff, planMoves, selectRows } from './slab/select-kernels.js';
-export { useTextures } from './texture-rows.js';
+export { useSoftwareKernels } from './software-kernels.js';

@@ -1,5 +1,5 @@
 import { OptionError } from '../errors.js';
-import { textureRows } from './storage.js';
+import { softwareKernels } from './storage.js';
 
 /**
  * A kernel: one `.wgsl` file whose open places (`//@slot NAME`) are filled from a declared table and whose constants
@@ -113,7 +113,7 @@ const caches = new WeakMap<GPUDevice, Map<string, Kernel>>();
  * @throws OptionError for a slot choice or a constant that the table does not declare.
  */
 export function kernel(device: GPUDevice, plain: KernelTable, variant: Variant = {}): Kernel {
-  const table = textureRows(device)?.kernels(plain) ?? plain;
+  const table = softwareKernels(device)?.kernels(plain) ?? plain;
   let cache = caches.get(device);
   if (!cache) {
     cache = new Map();

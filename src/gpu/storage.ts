@@ -8,8 +8,8 @@ export type RowStorage = 'buffer' | 'texture';
 export type StorageChoice = RowStorage | 'auto';
 export const STORAGE_CHOICES: readonly StorageChoice[] = ['buffer', 'texture', 'auto'];
 
-/** What rows in textures need. An app that has none of them does without its code: see `useTextures`. */
-export interface TextureRows {
+/** What adapters that are a CPU want, and rows in textures. An app for GPUs does without its code: `useSoftwareKernels`. */
+export interface SoftwareKernels {
   /** What is faster on `device`. */
   faster(device: GPUDevice): RowStorage;
   /** Bytes that one texture can hold on `device`. */
@@ -27,31 +27,28 @@ export interface TextureRows {
     to: number,
     bytes: number,
   ): void;
-  /** The table with the choices that read textures. */
+  /** The table with more choices. */
   kernels(table: KernelTable): KernelTable;
 }
 
-const known = new WeakMap<GPUDevice, TextureRows>();
+const known = new WeakMap<GPUDevice, SoftwareKernels>();
 
-export function setTextureRows(device: GPUDevice, rows: TextureRows): void {
+export function setSoftwareKernels(device: GPUDevice, rows: SoftwareKernels): void {
   known.set(device, rows);
 }
 
-/** Undefined where nobody called `useTextures`. */
-export function textureRows(device: GPUDevice): TextureRows | undefined {
+/** Undefined where nobody called `useSoftwareKernels`. */
+export function softwareKernels(device: GPUDevice): SoftwareKernels | undefined {
   return known.get(device);
 }
 
 /** What rows are to be read from on `device`. @throws OptionError for a storage that is none, or that is not in use. */
 export function chooseStorage(device: GPUDevice, storage: StorageChoice): RowStorage {
-  const textures = textureRows(device);
-  if (!STORAGE_CHOICES.includes(storage) || (storage === 'texture' && !textures)) {
-    throw new OptionError(
-      storage === 'texture'
-        ? 'rows in textures need `useTextures(device)` of pairslab/kernels first.'
-        : `storage "${String(storage)}" is unknown; use ${STORAGE_CHOICES.join(', ')}.`,
-      { storage },
-    );
-  }
-  return storage === 'auto' ? (textures?.faster(device) ?? 'buffer') : storage;
+  const kernels = softwareKernels(device);
+  if (storage === 'auto') return kernels?.faster(device) ?? 'buffer';
+  if (storage === 'buffer' || (storage === 'texture' && kernels)) return storage;
+  throw new OptionError(
+    `storage "${String(storage)}" cannot be: use buffer, auto, or texture after useSoftwareKernels(device).`,
+    { storage },
+  );
 }

@@ -1,3 +1,5 @@
+import { softwareKernels } from './storage.js';
+
 /** What decides a kernel's default variant on a device. */
 export interface Traits {
   /** A CPU pretends to be a GPU (SwiftShader, lavapipe): barriers are dear, coalescing does not matter. */
@@ -5,10 +7,12 @@ export interface Traits {
   /** Lanes of the smallest subgroup, 0 without the `subgroups` feature. */
   readonly subgroup: number;
   readonly f16: boolean;
-  /** f32 below 2^-126 stay what they are; most adapters flush them to zero, as WGSL allows. */
+  /** The same, where f32 below 2^-126 stay what they are; most adapters flush them to zero, as WGSL allows. */
   readonly subnormals: boolean;
   readonly timestamps: boolean;
-  /** A software adapter whose subgroups have eight lanes, no more and no fewer. */
+  /** It has what `useSoftwareKernels` brings. */
+  readonly more: boolean;
+  /** The same, on a software adapter whose subgroups have eight lanes, no more and no fewer. */
   readonly octets: boolean;
   /** Storage textures are read faster than storage buffers. */
   readonly fastTexels: boolean;
@@ -19,7 +23,8 @@ const known = new WeakMap<GPUDevice, Traits>();
 /** Reads the traits of `device` from its features and its adapter's info. */
 export function traitsOf(device: GPUDevice): Traits {
   let traits = known.get(device);
-  if (!traits) {
+  const more = softwareKernels(device) !== undefined;
+  if (traits?.more !== more) {
     // Firefox has no adapterInfo on devices yet; an unknown adapter is taken for a GPU.
     const info: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
     const name = `${info.vendor} ${info.architecture} ${info.description}`;
@@ -31,8 +36,9 @@ export function traitsOf(device: GPUDevice): Traits {
       subgroup,
       f16: device.features.has('shader-f16'),
       // Tested on each adapter that has it (test/kernels/shifted.test.ts); SwiftShader flushes.
-      subnormals: lavapipe,
-      octets: software && subgroup === 8 && info.subgroupMaxSize === 8,
+      subnormals: more && lavapipe,
+      more,
+      octets: more && software && subgroup === 8 && info.subgroupMaxSize === 8,
       fastTexels: lavapipe,
       timestamps: device.features.has('timestamp-query'),
     };

@@ -1,4 +1,4 @@
-import { useTextures } from '../texture-rows.js';
+import { useSoftwareKernels } from '../software-kernels.js';
 import type { Dtype } from '../dtype.js';
 import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, roundUp, upload } from '../gpu/buffers.js';
@@ -67,7 +67,7 @@ export class Loader {
     this.options = options;
     this.onProgress = options.onProgress;
     this.memory = new BufferGroup(device);
-    useTextures(device);
+    useSoftwareKernels(device);
     const { layers, tieWordEmbeddings } = checkpoint.config;
     this.total = layers * 9 + (tieWordEmbeddings ? 2 : 3);
   }
@@ -119,7 +119,7 @@ export class Loader {
   }
 
   private async rebuildNow(device: GPUDevice, onProgress: LoadOptions['onProgress']): Promise<void> {
-    useTextures(device);
+    useSoftwareKernels(device);
     this.onProgress = onProgress;
     this.done = 0;
     for (const pool of this.pools) await pool.rebuild(device);

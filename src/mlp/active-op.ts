@@ -4,7 +4,7 @@ import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import { gateUpActive } from './threshold-kernels.js';
 import { biasSlot, type FusedNorm, rowParams, type StoredRows } from './row-op.js';
-import { type RowVariant, rowConstants, rowVariant, unitsOf } from './variants.js';
+import { type RowVariant, rowConstants, rowVariant, storedSlots, unitsOf } from './variants.js';
 
 export interface ActiveOpOptions {
   /** One part, one shard each, over the same rows and dtype. */
@@ -68,7 +68,7 @@ export class ActiveOp {
       slots: {
         team,
         tile,
-        ...stored.slots,
+        ...storedSlots(stored, variant),
         bias: biasSlot(gateBias),
         activation: activation.slot,
         norm: norm ? 'rms' : 'none',

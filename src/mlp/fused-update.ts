@@ -4,6 +4,7 @@ import arrive1 from '../../shaders/lib/arrive_1.wgsl';
 import arrive2 from '../../shaders/lib/arrive_2.wgsl';
 import arrive4 from '../../shaders/lib/arrive_4.wgsl';
 import rowsArriving from '../../shaders/lib/rows_arriving.wgsl';
+import sums1x4 from '../../shaders/lib/sums_1x4.wgsl';
 import spansRun from '../../shaders/lib/spans_run.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import { down, gateUp, rowDefaults, rowWidened, widened } from './kernels.js';
@@ -39,7 +40,7 @@ export const downArriving: KernelTable = {
   slots: {
     ...down.slots,
     dtype: widened,
-    sums: { '1x1': sums['1x1'], '1x2': sums['1x2'], '1x4': sums['1x4'] },
+    sums: { '1x1': sums['1x1'], '1x2': sums['1x2'], '1x4': sums1x4 },
     arrive: { '1x1': arrive1, '1x2': arrive2, '1x4': arrive4 },
     rows: arriving,
   },

@@ -13,7 +13,6 @@ import downParams from '../../shaders/lib/down_params.wgsl';
 import dtypeBf16 from '../../shaders/lib/dtype_bf16.wgsl';
 import dtypeF16 from '../../shaders/lib/dtype_f16.wgsl';
 import dtypeF16Half from '../../shaders/lib/dtype_f16_half.wgsl';
-import dtypeF16Shifted from '../../shaders/lib/dtype_f16_shifted.wgsl';
 import dtypeF32 from '../../shaders/lib/dtype_f32.wgsl';
 import dtypeQ4 from '../../shaders/lib/dtype_q4.wgsl';
 import dtypeQ4Word from '../../shaders/lib/dtype_q4_word.wgsl';
@@ -24,17 +23,13 @@ import finishStore from '../../shaders/lib/finish_store.wgsl';
 import keepAll from '../../shaders/lib/keep_all.wgsl';
 import keepMasked from '../../shaders/lib/keep_masked.wgsl';
 import normNone from '../../shaders/lib/norm_none.wgsl';
-import octet from '../../shaders/lib/octet.wgsl';
 import putActivate from '../../shaders/lib/put_activate.wgsl';
 import putStore from '../../shaders/lib/put_store.wgsl';
 import quads1 from '../../shaders/lib/quads_1.wgsl';
 import quads2 from '../../shaders/lib/quads_2.wgsl';
 import quads2Half from '../../shaders/lib/quads_2_half.wgsl';
-import quads2Shifted from '../../shaders/lib/quads_2_shifted.wgsl';
 import quads4 from '../../shaders/lib/quads_4.wgsl';
 import quads8 from '../../shaders/lib/quads_8.wgsl';
-import residentSum from '../../shaders/lib/resident_sum.wgsl';
-import residentX from '../../shaders/lib/resident_x.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import rowsDense from '../../shaders/lib/rows_dense.wgsl';
 import rowsIndexed from '../../shaders/lib/rows_indexed.wgsl';
@@ -44,11 +39,9 @@ import storedBuffer from '../../shaders/lib/stored_buffer.wgsl';
 import sumStore from '../../shaders/lib/sum_store.wgsl';
 import sums1x1 from '../../shaders/lib/sums_1x1.wgsl';
 import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
-import sums1x4 from '../../shaders/lib/sums_1x4.wgsl';
 import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
 import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
-import teamShared from '../../shaders/lib/team_shared.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamWorkgroup from '../../shaders/lib/team_workgroup.wgsl';
 import tile1x1 from '../../shaders/lib/tile_1x1.wgsl';
@@ -56,20 +49,16 @@ import tile1x8 from '../../shaders/lib/tile_1x8.wgsl';
 import tile2x1 from '../../shaders/lib/tile_2x1.wgsl';
 import tile4x1 from '../../shaders/lib/tile_4x1.wgsl';
 import tile4x4 from '../../shaders/lib/tile_4x4.wgsl';
-import tile4x8 from '../../shaders/lib/tile_4x8.wgsl';
-import tile8x1 from '../../shaders/lib/tile_8x1.wgsl';
 import tileLoop from '../../shaders/lib/tile_loop.wgsl';
 import tilePart from '../../shaders/lib/tile_part.wgsl';
-import tileResident from '../../shaders/lib/tile_resident.wgsl';
 import tileX from '../../shaders/lib/tile_x.wgsl';
 import weight from '../../shaders/lib/weight.wgsl';
 import x1 from '../../shaders/lib/x_1.wgsl';
 import x2 from '../../shaders/lib/x_2.wgsl';
 import x2Half from '../../shaders/lib/x_2_half.wgsl';
-import x2Shifted from '../../shaders/lib/x_2_shifted.wgsl';
 import x4 from '../../shaders/lib/x_4.wgsl';
 import x8 from '../../shaders/lib/x_8.wgsl';
-import xRead from '../../shaders/lib/x_read.wgsl';
+import xPlain from '../../shaders/lib/x_plain.wgsl';
 import linearCode from '../../shaders/linear.wgsl';
 import sumPartialsCode from '../../shaders/sum_partials.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
@@ -80,17 +69,16 @@ const params = { row: rowParams };
  * How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. For kernels that say
  * themselves where rows are stored.
  */
-export const widened: Readonly<Record<StoredUnit, string>> = {
+export const widened: Readonly<Record<Exclude<StoredUnit, 'f16_shifted'>, string>> = {
   f32: dtypeF32 + weight,
   f16: dtypeF16 + weight,
-  f16_shifted: dtypeF16Shifted + weight,
   bf16: dtypeBf16 + weight,
   q8: dtypeQ8 + weight,
   q4: dtypeQ4 + weight,
   q8_word: dtypeQ8Word + weight,
   q4_word: dtypeQ4Word + weight,
 };
-/** The same of rows in a buffer; texture-rows.ts has those in textures. */
+/** The same of rows in a buffer. */
 const inBuffer = <U extends string>(units: Readonly<Record<U, string>>) =>
   Object.fromEntries(
     Object.entries<string>(units).map(([unit, code]) => [unit, code + storedBuffer]),
@@ -100,47 +88,37 @@ export const dtype = inBuffer(widened);
 export const quads = {
   '1': quads1,
   '2': quads2,
-  '2_shifted': quads2.replace('fn quads_at(', 'fn quads_of(') + quads2Shifted,
   '4': quads4,
   '8': quads8,
 };
 /** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
 const half = { f16_half: dtypeF16Half + weight };
-export const rowWidened: Readonly<Record<RowUnit, string>> = { ...widened, ...half };
+export const rowWidened: Readonly<Record<Exclude<RowUnit, 'f16_shifted'>, string>> = { ...widened, ...half };
 const rowDtype = inBuffer(rowWidened);
 const rowQuads = { ...quads, '2_half': quads2Half };
-/** x of a unit; for kernels that say themselves where x is. */
-export const xOf = { '1': x1, '2': x2, '2_shifted': x2Shifted, '4': x4, '8': x8, '2_half': x2Half };
-/** The same, from a buffer or staged. */
 const x = {
-  '1': xRead + x1,
-  '2': xRead + x2,
-  '2_shifted': xRead + x2Shifted,
-  '4': xRead + x4,
-  '8': xRead + x8,
-  '2_half': xRead + x2Half,
+  '1': xPlain + x1,
+  '2': xPlain + x2,
+  '4': xPlain + x4,
+  '8': xPlain + x8,
+  '2_half': xPlain + x2Half,
 };
-/** Rows and batch elements that are worked on together. */
-const tile: Readonly<Record<Tile, string>> = {
+/** Rows and batch elements that are worked on together; software-kernels.ts has more. */
+const tile: Readonly<Record<Exclude<Tile, '8x1' | '4x8' | 'resident'>, string>> = {
   '1x1': tilePart + tileX + tile1x1 + tileLoop,
   '2x1': tilePart + tileX + tile2x1 + tileLoop,
   '4x1': tilePart + tileX + tile4x1 + tileLoop,
-  '8x1': tilePart + tile8x1,
   '1x8': tilePart + tileX + tile1x8 + tileLoop,
   '4x4': tilePart + tileX + tile4x4 + tileLoop,
-  '4x8': octet + tilePart + tile4x8 + tileLoop,
-  resident: tilePart + residentX + residentSum + tileResident,
 };
-const team: Readonly<Record<Team, string>> = {
+const team: Readonly<Record<Exclude<Team, 'shared'>, string>> = {
   lane: teamLane,
-  shared: teamShared,
   subgroup: teamSubgroup,
   workgroup: teamWorkgroup,
 };
-const sums: Readonly<Record<Exclude<Sums, 'row'>, string>> = {
+const sums: Readonly<Record<Exclude<Sums, '1x4' | 'row'>, string>> = {
   '1x1': sums1x1,
   '1x2': sums1x2,
-  '1x4': sums1x4,
   '4x1': sums4x1,
   '8x1': sums8x1,
 };
@@ -187,7 +165,7 @@ export const shared = {
 
 /**
  * SUBGROUP: lanes of a subgroup at least; WebGPU promises four. OCTETS 1: eight exactly, on a software adapter. UNROLL:
- * units a lane takes in a round of its loop. STAGED 1: x, of X_QUADS, goes to the workgroup's memory first.
+ * units a lane takes in a round of its loop. X_QUADS: of x, where it is staged.
  */
 export const rowDefaults = {
   WORKGROUP: 64,
@@ -196,7 +174,6 @@ export const rowDefaults = {
   SUBGROUP: 4,
   OCTETS: 0,
   UNROLL: 1,
-  STAGED: 0,
   X_QUADS: 1,
 };
 
@@ -231,7 +208,7 @@ export const down: KernelTable = {
     rows,
     finish,
   },
-  // SEGMENT is gate_up_active's ROWS, where its lists are read. LANE_VECTORS: of sums `row`.
+  // SEGMENT is gate_up_active's ROWS, where its lists are read. LANE_VECTORS: of sums `row` (software-kernels.ts).
   constants: { WORKGROUP: 64, SEGMENT: 64, LANE_VECTORS: 1 },
 };
 

@@ -7,7 +7,7 @@ import { modelLinear } from './model-kernels.js';
 import { gateUpPredicted } from './threshold-kernels.js';
 import { latentValues, planeWords, predictorCodes, type RowPredictor } from './predictor.js';
 import { RowOp, rowParams } from './row-op.js';
-import { rowConstants, rowVariant, unitsOf } from './variants.js';
+import { rowConstants, rowVariant, storedSlots, unitsOf } from './variants.js';
 
 /** What a layer's predictor is on the device. */
 export class DevicePredictor {
@@ -108,7 +108,7 @@ export class PredictedOp {
       slots: {
         team,
         tile,
-        ...stored.slots,
+        ...storedSlots(stored, variant),
         activation: activation.slot,
         norm: norm ? 'rms' : 'none',
         predictor: predictor.kind,

@@ -7,7 +7,15 @@ import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import type { MaskedMode, RowsMode } from './kernels.js';
-import { forAllRows, type RowVariant, rowConstants, rowVariant, tileBatch, unitsOf } from './variants.js';
+import {
+  forAllRows,
+  type RowVariant,
+  rowConstants,
+  rowVariant,
+  storedSlots,
+  tileBatch,
+  unitsOf,
+} from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
 export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards' | 'storage'>;
@@ -103,7 +111,7 @@ export class RowOp {
     const slots = {
       team,
       tile,
-      ...stored.slots,
+      ...storedSlots(stored, this.variant),
       rows: options.mode,
       bias: biasSlot(bias),
       activation: activation?.slot ?? 'identity',

@@ -9,11 +9,11 @@ import residentX from '../../shaders/lib/resident_x.wgsl';
 import streamIn from '../../shaders/lib/stream_in.wgsl';
 import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
-import xWhole from '../../shaders/lib/x_whole.wgsl';
+import teamSums from '../../shaders/lib/team_sums.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import { arriving } from './fused-update.js';
-import { rowDefaults, rowWidened, shared, sumPartials, xOf } from './kernels.js';
+import { rowDefaults, rowWidened, shared, sumPartials } from './kernels.js';
 import { norm } from './model-kernels.js';
 
 const { params, team, quads, x, dtype, tile, activation } = shared;
@@ -53,9 +53,9 @@ export const upArriving: KernelTable = {
 
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
-  team: { subgroup: teamSubgroup },
-  stream: { in: streamIn + xWhole },
-  x: xOf,
+  team: { subgroup: teamSubgroup + teamSums },
+  stream: { in: streamIn },
+  x,
   dtype,
   resident: { x: residentX },
   sum: { row: residentSum },

@@ -168,14 +168,14 @@ export function rowVariants(
       const shared = add(['4x8'], cut('shared', subgroup, 4 * subgroup)).map((one) =>
         one.width === 'shifted' ? { ...one, width: 'vector' as const } : one,
       );
-      return subgroup >= 8 ? [...shared, ...others] : others;
+      return traits.more && subgroup >= 8 ? [...shared, ...others] : others;
     }
     // A pair of rows, [gate | up], counts twice, unless x is near or weights are many loads in one.
     const pairs = kind === 'gate_up' && !(traits.octets && (storage === 'texture' || cols <= MOST_NEAR));
     const tiles: Tile[] = pairs ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
     if (team === lanes) return add(tiles, lanes);
     const halves = { ...team, ROWS: rows / 2 };
-    if (kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) {
+    if (traits.more && kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) {
       return [...add(['resident', ...tiles], team), ...add(['resident'], lanes, halves)];
     }
     const near = traits.octets && cols <= MOST_NEAR ? { ...team, x: 'workgroup' as const } : undefined;
@@ -185,7 +185,8 @@ export function rowVariants(
           ...add(tiles.slice(0, 1), { ...near, ROWS: rows / 2 }, { ...near, unroll: 2 }, team),
         ]
       : [...add(tiles, team), ...add(tiles.slice(0, 1), lanes, halves, { ...team, unroll: 2 })];
-    const unroll = kind === 'gate_up_active' ? 0 : keptUnits(dtype, widths[0], cols, subgroup);
+    const keeps = traits.octets && kind !== 'gate_up_active';
+    const unroll = keeps ? keptUnits(dtype, widths[0], cols, subgroup) : 0;
     if (unroll === 0) return plain;
     // Of a list there are few rows: more workgroups come out more evenly on the cores.
     const cuts = kind === 'gate_up' ? [halves, team] : [team, halves];
@@ -266,7 +267,7 @@ export function downVariants(
     const { slots, units } = unitsOf(dtype, width, cols);
     // Software adapters want long runs of each row (rows of a list lie far apart, and each visit waits for memory), as
     // far as the columns still give some workgroups without a second pass. GPUs want many workgroups.
-    const runs: Sums[] = (['1x4', '1x2', '1x1'] as const).filter(
+    const runs: Sums[] = (traits.more ? (['1x4', '1x2', '1x1'] as const) : (['1x2', '1x1'] as const)).filter(
       (s) => s === '1x1' || units >= 8 * Number(s[2]) * cuts[0].workgroups,
     );
     const side: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
@@ -307,6 +308,11 @@ export function forAllRows(variant: RowVariant, rows: number): RowVariant {
   return { ...variant, ROWS: variant.ROWS * times };
 }
 
+/** The slots of a row kernel over rows that are stored so, in a variant. */
+export function storedSlots({ slots }: ReturnType<typeof unitsOf>, { x }: RowVariant) {
+  return { ...slots, x: x === 'workgroup' ? `${slots.x}_staged` : slots.x };
+}
+
 /** The constants of a row kernel in a variant. */
 export function rowConstants(
   device: GPUDevice,
@@ -315,8 +321,7 @@ export function rowConstants(
   cols: number,
 ): Record<string, number> {
   const { subgroup, octets } = traitsOf(device);
-  const staged: Record<string, number> =
-    x === 'workgroup' ? { STAGED: 1, X_QUADS: activationStride(cols) / 4 } : {};
+  const staged: Record<string, number> = x === 'workgroup' ? { X_QUADS: activationStride(cols) / 4 } : {};
   const lanes = { SUBGROUP: Math.max(4, subgroup), OCTETS: octets ? 1 : 0 };
   const cut = { WORKGROUP, ROWS, UNROLL: unroll, ...lanes, ...staged };
   return tile === 'resident' ? { ...cut, RESIDENT: residentUnits(dtype, width, cols, subgroup) } : cut;

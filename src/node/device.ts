@@ -1,5 +1,5 @@
 import { AdapterError } from '../errors.js';
-import { useTextures } from '../texture-rows.js';
+import { useSoftwareKernels } from '../software-kernels.js';
 import { COMPUTE_LIMITS } from '../gpu/device-needs.js';
 import { setTuning } from '../gpu/tuning.js';
 import { setWaiter } from '../gpu/wait.js';
@@ -73,7 +73,7 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<NodeDe
     ),
   });
   setWaiter(device, (promise) => quietWait(promise, sleepMs));
-  useTextures(device);
+  useSoftwareKernels(device);
   device.addEventListener('uncapturederror', (event) => {
     event.preventDefault(); // dawn.node's default action prints to stdout, among what a command writes there
     const { error } = event;

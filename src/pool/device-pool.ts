@@ -1,7 +1,7 @@
 import { DeviceLimitError, OptionError, ShapeError } from '../errors.js';
 import { allocate } from '../gpu/allocate.js';
 import { BufferGroup, checkBindingSize, upload } from '../gpu/buffers.js';
-import { chooseStorage, type RowStorage, type StorageChoice, textureRows } from '../gpu/storage.js';
+import { chooseStorage, type RowStorage, type StorageChoice, softwareKernels } from '../gpu/storage.js';
 import { checkStoredDtype, packRows, type StoredDtype } from '../gpu/layout.js';
 import { QuantizationMeter } from '../quantize.js';
 import {
@@ -244,7 +244,7 @@ function rowsOfShards(
     maxShardBytes,
     device.limits.maxStorageBufferBindingSize,
     device.limits.maxBufferSize,
-    (storage === 'texture' && textureRows(device)?.most(device)) || Number.POSITIVE_INFINITY,
+    (storage === 'texture' && softwareKernels(device)?.most(device)) || Number.POSITIVE_INFINITY,
   );
   const widest = Math.max(...plans.map((plan) => plan.rowBytes));
   const whole = plans.some((plan) => plan.adopt);
@@ -290,7 +290,7 @@ function storeField(
     if (adopt) return adopt;
     const { device } = memory;
     const packed = pack(base, base + count);
-    const textures = storage === 'texture' && textureRows(device);
+    const textures = storage === 'texture' && softwareKernels(device);
     if (textures) {
       const texture = textures.create(memory, called, bytes);
       textures.upload(device, texture, packed);

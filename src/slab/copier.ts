@@ -2,7 +2,7 @@ import type { BufferGroup } from '../gpu/buffers.js';
 import { type Bindable, foldGrid, kernel, type KernelTable } from '../gpu/kernel.js';
 import { partVectors, type StoredDtype, valueVectors } from '../gpu/layout.js';
 import { type Region, Regions } from '../gpu/regions.js';
-import { type RowStorage, textureRows } from '../gpu/storage.js';
+import { type RowStorage, softwareKernels } from '../gpu/storage.js';
 import { traitsOf } from '../gpu/traits.js';
 import { MOVE_FROM_SLAB, type Plan, type SlotMap } from '../plan/index.js';
 import type { DevicePool, Field } from '../pool/device-pool.js';
@@ -327,7 +327,7 @@ function copyFromPool(
     const from = (row - base) * rowBytes;
     const to = at + (row - first) * rowBytes;
     if ('createView' in memory) {
-      textureRows(device)?.copy(encoder, memory, from, slab, to, here * rowBytes);
+      softwareKernels(device)?.copy(encoder, memory, from, slab, to, here * rowBytes);
     } else encoder.copyBufferToBuffer(memory, from, slab, to, here * rowBytes);
     row += here;
   }

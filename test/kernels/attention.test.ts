@@ -245,6 +245,7 @@ describe('variants of attention', () => {
     f16: false,
     timestamps: false,
     subnormals: false,
+    more: true,
     octets: false,
     fastTexels: false,
   };

@@ -8,6 +8,7 @@ const lavapipe: Traits = {
   subgroup: 8,
   f16: true,
   subnormals: true,
+  more: true,
   octets: false,
   fastTexels: false,
   timestamps: true,
@@ -17,6 +18,7 @@ const gpu: Traits = {
   software: false,
   subgroup: 32,
   subnormals: false,
+  more: true,
   octets: false,
   fastTexels: false,
 };
@@ -39,7 +41,7 @@ describe('variants of row kernels', () => {
     expect(widths(lavapipe, true)).not.toContain('shared shifted');
     expect(widths(gpu, false).join()).not.toContain('shifted');
     expect(
-      widths({ ...lavapipe, subnormals: false, octets: false, fastTexels: false }, false).join(),
+      widths({ ...lavapipe, subnormals: false, more: true, octets: false, fastTexels: false }, false).join(),
     ).not.toContain('shifted');
   });
 

@@ -37,6 +37,7 @@ describe('candidates of a table', () => {
           subgroup,
           f16: false,
           subnormals: false,
+          more: true,
           octets: false,
           fastTexels: false,
           timestamps: false,
