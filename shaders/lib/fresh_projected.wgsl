@@ -16,8 +16,7 @@ struct Projections {
 // Rows of [q heads | k heads | v heads], and of the last projection.
 //@again qkv: stored_quads x dtype resident sum bias (RESIDENT)
 var<workgroup> out_x: array<vec4<f32>, HEADS * HEAD_QUADS>;
-fn out_x_vector(at: u32) -> vec4<f32> { return out_x[at]; }
-//@again out: stored_quads x dtype resident sum (x_vector RESIDENT)
+//@again out: stored_quads x dtype resident sum (x RESIDENT)
 // The group's q heads, its k and its v.
 var<workgroup> projected: array<f32, (HEADS + 2u) * 4u * HEAD_QUADS>;
 fn projected_at(head: u32, d: u32) -> f32 {

@@ -13,7 +13,7 @@ import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { Expected, sizes, TOLERANCE_F16 } from './compare.js';
 import { poisoned, rowParams, rowShape, storeRows, useLab } from './lab.js';
-import { checkF16, octets, checkTeam, checkWidth, fits, nears, randomValues, source } from './make.js';
+import { checkF16, octets, checkTeam, checkWidth, fits, nears, randomValues, source, xSlot } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -108,12 +108,19 @@ describeAdapters('gate_up_active', (ctx) => {
         lab.run({
           table: gateUpActive,
           variant: {
-            slots: { ...slots, team: one.team, tile: one.tile, bias: one.bias, activation, norm: one.norm },
+            slots: {
+              ...slots,
+              x: xSlot(slots.x, one.STAGED),
+              team: one.team,
+              tile: one.tile,
+              bias: one.bias,
+              activation,
+              norm: one.norm,
+            },
             constants: {
               ROWS,
               WORKGROUP,
               ALL,
-              STAGED: one.STAGED,
               X_QUADS: xStride / 4,
               OCTETS: octets(ctx.device, seed),
             },

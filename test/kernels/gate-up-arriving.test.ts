@@ -8,7 +8,17 @@ import { stored } from '../support/stored.js';
 import { checkArrivals } from './arrivals.js';
 import { sizes } from './compare.js';
 import { folded, rowParams, rowShape, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkF16, octets, checkTeam, checkWidth, nears, randomValues, source } from './make.js';
+import {
+  cheap,
+  checkF16,
+  octets,
+  checkTeam,
+  checkWidth,
+  nears,
+  randomValues,
+  source,
+  xSlot,
+} from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -68,11 +78,17 @@ describeAdapters('gate_up_arriving', (ctx) => {
           (active, buffers) => ({
             table: gateUpArriving,
             variant: {
-              slots: { ...storedAs, tile, team, rows: 'arriving', activation: 'silu' },
+              slots: {
+                ...storedAs,
+                x: xSlot(storedAs.x, one.STAGED),
+                tile,
+                team,
+                rows: 'arriving',
+                activation: 'silu',
+              },
               constants: {
                 ROWS,
                 WORKGROUP,
-                STAGED: one.STAGED,
                 X_QUADS: xStride / 4,
                 OCTETS: octets(ctx.device, seed),
               },

@@ -16,7 +16,7 @@ import { unitsOf } from '../../src/mlp/variants.js';
 import { describeAdapters } from '../support/adapters.js';
 import { stored } from '../support/stored.js';
 import { poisoned, rowParams, rowShape, storeRows, useLab } from './lab.js';
-import { octets, checkTeam, nears, randomValues, source } from './make.js';
+import { octets, checkTeam, nears, randomValues, source, xSlot } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 150;
@@ -116,6 +116,7 @@ describeAdapters('gate_up_predicted', (ctx) => {
           variant: {
             slots: {
               ...slots,
+              x: xSlot(slots.x, one.STAGED),
               team: one.team,
               tile: one.tile,
               activation,
@@ -129,7 +130,6 @@ describeAdapters('gate_up_predicted', (ctx) => {
               BITS: one.bits,
               INPUT_BITS: one.inputBits,
               WORDS: planeWords(K),
-              STAGED: one.STAGED,
               X_QUADS: xStride / 4,
               OCTETS: octets(ctx.device, seed),
             },

@@ -20,6 +20,7 @@ import {
   source,
   tiledWorkgroup,
   checkWidth,
+  xSlot,
 } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -137,6 +138,7 @@ describeAdapters('gate_up', (ctx) => {
               variant: {
                 slots: {
                   ...storedAs,
+                  x: xSlot(storedAs.x, one.STAGED),
                   tile,
                   team,
                   rows: one.rows,
@@ -147,7 +149,6 @@ describeAdapters('gate_up', (ctx) => {
                   ROWS,
                   WORKGROUP,
                   UNROLL: one.UNROLL,
-                  STAGED: one.STAGED,
                   X_QUADS: xStride / 4,
                   OCTETS: octets(ctx.device, seed),
                 },

@@ -32,6 +32,7 @@ import {
   source,
   tiledWorkgroup,
   checkWidth,
+  xSlot,
 } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
@@ -167,6 +168,7 @@ describeAdapters('linear', (ctx) => {
               variant: {
                 slots: {
                   ...storedAs,
+                  x: xSlot(storedAs.x, one.STAGED),
                   tile,
                   team,
                   rows: one.rows,
@@ -179,7 +181,6 @@ describeAdapters('linear', (ctx) => {
                   ROWS,
                   WORKGROUP,
                   UNROLL: one.UNROLL,
-                  STAGED: one.STAGED,
                   X_QUADS: xStride / 4,
                   OCTETS: octets(ctx.device, seed),
                 },

@@ -59,6 +59,9 @@ export function checkWidth(
 export const octets = (device: GPUDevice, seed: number): number =>
   traitsOf(device).octets && seed % 2 === 1 ? 1 : 0;
 
+/** The choice of slot x. */
+export const xSlot = (x: string, STAGED: number): string => (STAGED === 1 ? `${x}_staged` : x);
+
 /** x goes to the workgroup's memory for one token, in tiles of rows. */
 export const nears = ({ STAGED, tile, batch = 1 }: { STAGED: number; tile: string; batch?: number }) =>
   STAGED === 0 || (batch === 1 && tile.endsWith('x1'));

@@ -8,7 +8,17 @@ import { stored } from '../support/stored.js';
 import { checkArrivals } from './arrivals.js';
 import { sizes } from './compare.js';
 import { folded, rowParams, rowShape, spread, storeRows, useLab } from './lab.js';
-import { cheap, checkF16, octets, checkTeam, checkWidth, nears, randomValues, source } from './make.js';
+import {
+  cheap,
+  checkF16,
+  octets,
+  checkTeam,
+  checkWidth,
+  nears,
+  randomValues,
+  source,
+  xSlot,
+} from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const N = 75;
@@ -71,11 +81,10 @@ describeAdapters('up_arriving', (ctx) => {
           (_, buffers) => ({
             table: upArriving,
             variant: {
-              slots: { ...storedAs, team, rows: 'arriving', norm },
+              slots: { ...storedAs, x: xSlot(storedAs.x, one.STAGED), team, rows: 'arriving', norm },
               constants: {
                 ROWS,
                 WORKGROUP,
-                STAGED: one.STAGED,
                 X_QUADS: xStride / 4,
                 OCTETS: octets(ctx.device, seed),
               },
