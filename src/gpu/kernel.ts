@@ -212,7 +212,7 @@ function checkVariant(table: KernelTable, { slots = {}, constants = {} }: Varian
 }
 
 /** The one kind of texture that kernels read: lib/stored_texels.wgsl. */
-const TEXELS = /@group\(0\)\s*@binding\((\d+)\)\s*var (\w+): texture_storage_2d<rgba32uint, read>/g;
+const TEXELS = /@binding\((\d+)\)\s*var (\w+)\s*:\s*texture/g;
 
 function readBindings(code: string): Binding[] {
   const found: Binding[] = [];

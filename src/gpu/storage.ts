@@ -1,12 +1,20 @@
 import { OptionError } from '../errors.js';
 import type { BufferGroup } from './buffers.js';
 import type { KernelTable } from './kernel.js';
+import type { StoredDtype } from './stored-dtype.js';
 
 /** What rows are read from: a storage buffer, or a storage texture, which some adapters read faster. */
 export type RowStorage = 'buffer' | 'texture';
 /** The same, or `auto`: what the adapter is known to read faster. */
 export type StorageChoice = RowStorage | 'auto';
 export const STORAGE_CHOICES: readonly StorageChoice[] = ['buffer', 'texture', 'auto'];
+
+/** Milliseconds a gigabyte to read and to copy, and to find a row. */
+export interface TextureCosts {
+  readonly read: Readonly<Record<StoredDtype, number>>;
+  readonly copy: number;
+  readonly seek: number;
+}
 
 /** What adapters that are a CPU want, and rows in textures. An app for GPUs does without its code: `useSoftwareKernels`. */
 export interface SoftwareKernels {
@@ -27,6 +35,8 @@ export interface SoftwareKernels {
     to: number,
     bytes: number,
   ): void;
+  /** What reading textures costs where that is faster than buffers, for `defaultCosts`. */
+  textureCosts(device: GPUDevice): TextureCosts | undefined;
   /** The table with more choices. */
   kernels(table: KernelTable): KernelTable;
 }
@@ -48,7 +58,7 @@ export function chooseStorage(device: GPUDevice, storage: StorageChoice): RowSto
   if (storage === 'auto') return kernels?.faster(device) ?? 'buffer';
   if (storage === 'buffer' || (storage === 'texture' && kernels)) return storage;
   throw new OptionError(
-    `storage "${String(storage)}" cannot be: use buffer, auto, or texture after useSoftwareKernels(device).`,
+    `storage "${String(storage)}" cannot be: use buffer, auto, or texture after useSoftwareKernels.`,
     { storage },
   );
 }

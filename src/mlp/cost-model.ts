@@ -1,3 +1,4 @@
+import { softwareKernels } from '../gpu/storage.js';
 import type { StoredDtype } from '../gpu/layout.js';
 import { rateAt } from '../gpu/rates.js';
 import type { RowStorage } from '../gpu/storage.js';
@@ -51,11 +52,6 @@ export interface Explanation {
 
 /** ms per gigabyte of weights on a software adapter: widening narrow ones costs more than reading them. */
 const SOFTWARE: Readonly<Record<StoredDtype, number>> = { f32: 155, f16: 240, bf16: 240, q8: 320, q4: 680 };
-/**
- * The same from textures where those are read faster (lavapipe): of what packed rows in buffers took in the same runs
- * 0.33 to 0.36, 0.47, 0.5 and 0.66.
- */
-const TEXELS: Readonly<Record<StoredDtype, number>> = { f32: 55, f16: 110, bf16: 110, q8: 160, q4: 450 };
 
 /**
  * Costs of an adapter on which nothing was measured. Software: as measured on lavapipe, on two cores. A GPU: 400 GB/s and
@@ -66,16 +62,15 @@ export function defaultCosts(
   dtype: StoredDtype,
   { rowBytes, rows, storage = 'buffer' }: StepShape,
 ): Costs {
-  const { software, fastTexels } = traitsOf(device);
-  const texels = fastTexels && storage === 'texture';
+  const { software } = traitsOf(device);
+  const textures = storage === 'texture' ? softwareKernels(device)?.textureCosts(device) : undefined;
   // A slab is in buffers, whatever its rows come from.
   const packed = software ? SOFTWARE[dtype] : 2.5;
-  const read = texels ? TEXELS[dtype] : packed;
-  const copy = texels ? 150 : software ? 230 : 6;
+  const read = textures?.read[dtype] ?? packed;
+  const copy = textures?.copy ?? (software ? 230 : 6);
   const launch = software ? 0.1 : 0.01;
-  // To find a row somewhere in memory takes so long, in ms, and less where it was found a moment ago. Of textures: where half
-  // of the rows are wanted, which is where reading all of them begins to compete; of few it is up to three times that.
-  const seek = (texels ? 2.5e-4 : software ? 1e-3 : 3e-6) / (rowBytes / 1e9);
+  // To find a row somewhere in memory takes so long, in ms, and less where it was found a moment ago.
+  const seek = (textures?.seek ?? (software ? 1e-3 : 3e-6)) / (rowBytes / 1e9);
   const reads = (tile: number): ReadCosts => ({
     launch,
     dense: [[1, tile * read]],

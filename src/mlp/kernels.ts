@@ -42,6 +42,7 @@ import sums1x2 from '../../shaders/lib/sums_1x2.wgsl';
 import sums4x1 from '../../shaders/lib/sums_4x1.wgsl';
 import sums8x1 from '../../shaders/lib/sums_8x1.wgsl';
 import teamLane from '../../shaders/lib/team_lane.wgsl';
+import teamAdd from '../../shaders/lib/team_add.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamWorkgroup from '../../shaders/lib/team_workgroup.wgsl';
 import tile1x1 from '../../shaders/lib/tile_1x1.wgsl';
@@ -64,26 +65,20 @@ import sumPartialsCode from '../../shaders/sum_partials.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import type { RowUnit, StoredUnit, Sums, Team, Tile } from './variants.js';
 
+/** WGSL by how rows are stored; f16_shifted is of software-kernels.ts. */
+type Texts<U extends RowUnit> = Readonly<Record<Exclude<U, 'f16_shifted'>, string>>;
 const params = { row: rowParams };
-/**
- * How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. For kernels that say
- * themselves where rows are stored.
- */
-export const widened: Readonly<Record<Exclude<StoredUnit, 'f16_shifted'>, string>> = {
-  f32: dtypeF32 + weight,
-  f16: dtypeF16 + weight,
-  bf16: dtypeBf16 + weight,
-  q8: dtypeQ8 + weight,
-  q4: dtypeQ4 + weight,
-  q8_word: dtypeQ8Word + weight,
-  q4_word: dtypeQ4Word + weight,
+const stored = weight + storedBuffer;
+/** How stored weights widen to f32: a unit at a time, which is a vector of 16 bytes, or a word. */
+export const dtype: Texts<StoredUnit> = {
+  f32: dtypeF32 + stored,
+  f16: dtypeF16 + stored,
+  bf16: dtypeBf16 + stored,
+  q8: dtypeQ8 + stored,
+  q4: dtypeQ4 + stored,
+  q8_word: dtypeQ8Word + stored,
+  q4_word: dtypeQ4Word + stored,
 };
-/** The same of rows in a buffer. */
-const inBuffer = <U extends string>(units: Readonly<Record<U, string>>) =>
-  Object.fromEntries(
-    Object.entries<string>(units).map(([unit, code]) => [unit, code + storedBuffer]),
-  ) as Readonly<Record<U, string>>;
-export const dtype = inBuffer(widened);
 /** What such a unit widens to, by how many quads. */
 export const quads = {
   '1': quads1,
@@ -92,9 +87,7 @@ export const quads = {
   '8': quads8,
 };
 /** Row kernels can multiply in f16 as well. In down each product goes to a sum of its own, in f32: nothing is gained. */
-const half = { f16_half: dtypeF16Half + weight };
-export const rowWidened: Readonly<Record<Exclude<RowUnit, 'f16_shifted'>, string>> = { ...widened, ...half };
-const rowDtype = inBuffer(rowWidened);
+const rowDtype: Texts<RowUnit> = { ...dtype, f16_half: dtypeF16Half + stored };
 const rowQuads = { ...quads, '2_half': quads2Half };
 const x = {
   '1': xPlain + x1,
@@ -113,7 +106,7 @@ const tile: Readonly<Record<Exclude<Tile, '8x1' | '4x8' | 'resident'>, string>> 
 };
 const team: Readonly<Record<Exclude<Team, 'shared'>, string>> = {
   lane: teamLane,
-  subgroup: teamSubgroup,
+  subgroup: teamSubgroup + teamAdd,
   workgroup: teamWorkgroup,
 };
 const sums: Readonly<Record<Exclude<Sums, '1x4' | 'row'>, string>> = {
@@ -156,7 +149,8 @@ export const shared = {
   team,
   quads: rowQuads,
   x,
-  dtype: rowDtype,
+  // Named, the type would be written out in terms of the entry.
+  dtype: rowDtype as Readonly<Record<string, string>>,
   tile,
   rows: { ...rows, ...masked },
   bias,

@@ -8,12 +8,13 @@ import residentSum from '../../shaders/lib/resident_sum.wgsl';
 import residentX from '../../shaders/lib/resident_x.wgsl';
 import streamIn from '../../shaders/lib/stream_in.wgsl';
 import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
+import teamAdd from '../../shaders/lib/team_add.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamSums from '../../shaders/lib/team_sums.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
-import { arriving } from './fused-update.js';
-import { rowDefaults, rowWidened, shared, sumPartials } from './kernels.js';
+import { arriving, widened } from './fused-update.js';
+import { rowDefaults, shared, sumPartials } from './kernels.js';
 import { norm } from './model-kernels.js';
 
 const { params, team, quads, x, dtype, tile, activation } = shared;
@@ -47,13 +48,13 @@ export const gateUpPredicted: KernelTable = {
 export const upArriving: KernelTable = {
   name: 'up_arriving',
   code: upArrivingCode,
-  slots: { params, team, quads, x, dtype: rowWidened, rows: arriving, norm },
+  slots: { params, team, quads, x, dtype: widened(dtype), rows: arriving, norm },
   constants: rowDefaults,
 };
 
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
-  team: { subgroup: teamSubgroup + teamSums },
+  team: { subgroup: teamSubgroup + teamAdd + teamSums },
   stream: { in: streamIn },
   x,
   dtype,

@@ -223,7 +223,7 @@ function storageOf(
   if (storage === 'auto' && adopts) return 'buffer';
   const chosen = chooseStorage(device, storage);
   if (chosen === 'texture' && adopts) {
-    throw new OptionError(`${label} takes a buffer as it is: it cannot be stored as a texture.`, { storage });
+    throw new OptionError(`${label} takes a buffer as it is, not as a texture.`, { storage });
   }
   return chosen;
 }

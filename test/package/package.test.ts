@@ -24,16 +24,16 @@ const LIMITS: Record<string, number> = {
   './plan': 5 * KB,
   './residency': 11 * KB,
   './pool': 25 * KB,
-  './device-plan': 10 * KB,
-  './tune': 64 * KB,
-  './kernels': 24 * KB,
-  './llama': 99 * KB,
+  './device-plan': 11.5 * KB,
+  './tune': 66 * KB,
+  './kernels': 28 * KB,
+  './llama': 104 * KB,
   './onnxruntime': 46 * KB,
   './tfjs': 46 * KB,
-  './transformers': 105 * KB,
+  './transformers': 110 * KB,
   // With what serves a model in a worker; the client alone is a few kB.
-  './worker': 97 * KB,
-  './worker/start': 97 * KB,
+  './worker': 102 * KB,
+  './worker/start': 102 * KB,
 };
 
 let packed: Tarball;
@@ -149,8 +149,8 @@ describe('size', () => {
   it.each([
     ['only what it uses of the core', "export { SparseMLP, topK } from 'pairslab'", 38],
     ['a layer alone', "export { SparseMLP } from 'pairslab'", 37.5],
-    ['a slab without an MLP', "export { DevicePool, Slab } from 'pairslab'", 19],
-    ['a slab alone', "export { Slab } from 'pairslab'", 19],
+    ['a slab without an MLP', "export { DevicePool, Slab } from 'pairslab'", 19.5],
+    ['a slab alone', "export { Slab } from 'pairslab'", 19.5],
     ['a mask, by way of the core', "export { topK } from 'pairslab'", 4],
   ])('an app gets %s', async (_, source, limit) => {
     const bytes = gzipped((await bundled(source)).text);
