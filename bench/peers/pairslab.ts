@@ -1,24 +1,27 @@
 import { storageBuffer, destroyBuffer, upload } from '../../src/gpu/buffers.js';
 import { finished, Readback, readBuffer } from '../../src/gpu/readback.js';
 import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
-import type { RowStorage, StorageChoice } from '../../src/gpu/storage.js';
-import { fasterStorage } from '../../src/gpu/texels.js';
+import { chooseStorage, type RowStorage, type StorageChoice } from '../../src/gpu/storage.js';
 import { Bitmask } from '../../src/mask/index.js';
 import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import type { Strategy } from '../../src/mlp/strategy.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
 import { Slab } from '../../src/slab/slab.js';
+import { useSoftwareKernels } from '../../src/software-kernels.js';
 import { version } from '../../package.json';
 import { type Formulation, type Opened, OURS, type Runtime } from './contest.js';
 import { ACTIVE, GATHERED, HIDDEN, N, type Task } from './work.js';
 
 /** pairslab as the peers' suite runs it: one layer a dtype, shared by the formulations. */
 export function pairslabRuntime(device: GPUDevice, choice: StorageChoice): Runtime {
-  const storage = choice === 'auto' ? fasterStorage(device) : choice;
+  // A page's device knows nothing of them yet.
+  useSoftwareKernels(device);
+  const storage = chooseStorage(device, choice);
   const layers = new Map<string, Promise<SparseMLP>>();
-  const layer = ({ weights }: Task, dtype: StoredDtype): Promise<SparseMLP> => {
-    let made = layers.get(dtype);
+  const layer = ({ weights }: Task, dtype: StoredDtype, storage: RowStorage): Promise<SparseMLP> => {
+    const key = `${dtype} ${storage}`;
+    let made = layers.get(key);
     if (!made) {
       made = SparseMLP.create(device, {
         hidden: HIDDEN,
@@ -30,7 +33,7 @@ export function pairslabRuntime(device: GPUDevice, choice: StorageChoice): Runti
         fused: fusedUpdate,
         label: 'bench mlp',
       });
-      layers.set(dtype, made);
+      layers.set(key, made);
     }
     return made;
   };
@@ -43,18 +46,22 @@ export function pairslabRuntime(device: GPUDevice, choice: StorageChoice): Runti
       const strategies: Strategy[] = task.inputs[0].ids
         ? ['indexed', 'paired', 'repack', 'dense']
         : ['dense'];
-      return strategies.flatMap((strategy) => [
-        {
-          name: `${strategy}, forward`,
-          storage,
-          open: async () => forward(await layer(task, dtype), task, strategy),
-        },
-        {
-          name: `${strategy}, own buffers`,
-          storage,
-          open: async () => encoded(await layer(task, dtype), task, strategy),
-        },
-      ]);
+      // Batches of quantised rows are read a word at a time, for which textures are no faster.
+      const storages = new Set<RowStorage>(task.kind === 'int4' ? [storage, 'buffer'] : [storage]);
+      return [...storages].flatMap((storage) =>
+        strategies.flatMap((strategy) => [
+          {
+            name: `${strategy}, forward${fromOf(storage, storages)}`,
+            storage,
+            open: async () => forward(await layer(task, dtype, storage), task, strategy),
+          },
+          {
+            name: `${strategy}, own buffers${fromOf(storage, storages)}`,
+            storage,
+            open: async () => encoded(await layer(task, dtype, storage), task, strategy),
+          },
+        ]),
+      );
     },
     async close() {
       for (const made of layers.values()) (await made).destroy();
@@ -62,6 +69,10 @@ export function pairslabRuntime(device: GPUDevice, choice: StorageChoice): Runti
     },
   };
 }
+
+/** Said where there is another. */
+const fromOf = (storage: RowStorage, all: ReadonlySet<RowStorage>): string =>
+  all.size > 1 ? `, from a ${storage}` : '';
 
 /** Whether a layer's rows can be stored as `dtype`. */
 export const canStore = (dtype: string): boolean => (STORED_DTYPES as readonly string[]).includes(dtype);

@@ -1,4 +1,5 @@
 import { AdapterError, deviceNeeds } from '../../src/index.js';
+import { useSoftwareKernels } from '../../src/kernels.js';
 
 export interface PageDevice {
   device: GPUDevice;
@@ -17,6 +18,8 @@ export async function openDevice(): Promise<PageDevice> {
     throw new AdapterError('This browser knows WebGPU but finds no graphics adapter that it would use.');
   const { info } = adapter;
   const device = await adapter.requestDevice(deviceNeeds(adapter));
+  // For the benchmarks; a model does so by itself.
+  useSoftwareKernels(device);
   const name =
     info.description || [info.vendor, info.architecture].filter(Boolean).join(' ') || 'unnamed adapter';
   return { device, name, info };

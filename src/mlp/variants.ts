@@ -236,6 +236,9 @@ function wholeTiles(rows: number, tile: Tile, kind: RowKind): number {
   return Math.max(kind === 'gate_up_active' ? 32 : step, Math.ceil(rows / step) * step);
 }
 
+/** Units of a row that sums of whole rows are for. */
+const SHORT_ROW = 128;
+
 /** The variants of down that can run on a device; the first is the default. Sums beyond the registers are left out. */
 export function downVariants(
   traits: Traits,
@@ -271,8 +274,11 @@ export function downVariants(
       (s) => s === '1x1' || units >= 8 * Number(s[2]) * cuts[0].workgroups,
     );
     const side: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
-    const one: Sums[] = software && storage === 'texture' ? ['row', ...side] : side;
-    const tiles: Sums[] = software && isQuantized(dtype) ? ['4x1', '8x1'] : ['8x1', '4x1'];
+    // A second pass is not worth it for short rows.
+    const row: Sums[] = units >= SHORT_ROW ? ['row', ...side] : [...side, 'row'];
+    const one = software && storage === 'texture' ? row : side;
+    const words = software && isQuantized(dtype) && storage === 'buffer';
+    const tiles: Sums[] = words ? ['4x1', '8x1'] : ['8x1', '4x1'];
     const sums: Sums[] = batched ? tiles : one;
     return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StoredDtype } from '../../src/gpu/layout.js';
 import type { Traits } from '../../src/gpu/traits.js';
-import { forAllRows, type RowKind, rowVariants } from '../../src/mlp/variants.js';
+import { downVariants, forAllRows, type RowKind, rowVariants } from '../../src/mlp/variants.js';
 
 const lavapipe: Traits = {
   software: true,
@@ -9,8 +9,8 @@ const lavapipe: Traits = {
   f16: true,
   subnormals: true,
   more: true,
-  octets: false,
-  fastTexels: false,
+  octets: true,
+  fastTexels: true,
   timestamps: true,
 };
 const gpu: Traits = {
@@ -18,7 +18,6 @@ const gpu: Traits = {
   software: false,
   subgroup: 32,
   subnormals: false,
-  more: true,
   octets: false,
   fastTexels: false,
 };
@@ -40,9 +39,7 @@ describe('variants of row kernels', () => {
     expect(widths(lavapipe, true)).toContain('shared vector');
     expect(widths(lavapipe, true)).not.toContain('shared shifted');
     expect(widths(gpu, false).join()).not.toContain('shifted');
-    expect(
-      widths({ ...lavapipe, subnormals: false, more: true, octets: false, fastTexels: false }, false).join(),
-    ).not.toContain('shifted');
+    expect(widths({ ...lavapipe, subnormals: false }, false).join()).not.toContain('shifted');
   });
 
   it('keep a part of x in registers on lavapipe, as much as comes out even, by default where a unit is two quads', () => {
@@ -60,7 +57,11 @@ describe('variants of row kernels', () => {
         unroll: 4,
       });
     }
-    expect(rowVariants(lavapipe, 'gate_up', 'f32', false, 2048)[0]).toMatchObject({ tile: '2x1', unroll: 1 });
+    expect(rowVariants(lavapipe, 'gate_up', 'f32', false, 2048)[0]).toMatchObject({
+      tile: '4x1',
+      unroll: 1,
+      x: 'workgroup',
+    });
     expect(kept('f32', 2048)).toHaveLength(2);
     expect(kept('f16', 2048, 'gate_up_active')).toEqual([]);
     for (const traits of [gpu, { ...lavapipe, subgroup: 4 }, { ...lavapipe, subgroup: 16 }]) {
@@ -79,5 +80,26 @@ describe('variants of row kernels', () => {
       expect(new Set(unrolls(traits, true))).toEqual(new Set([1]));
     }
     expect(new Set(unrolls(lavapipe, false))).toEqual(new Set([1, 2]));
+  });
+
+  it('do without what useSoftwareKernels brings where nobody called it', () => {
+    const bare = { ...lavapipe, more: false, octets: false, subnormals: false };
+    for (const dtype of ['f32', 'f16', 'q8'] as const) {
+      for (const kind of ['linear', 'gate_up', 'gate_up_active'] as const) {
+        for (const [batched, cols] of [
+          [false, 256],
+          [false, 2048],
+          [true, 2048],
+        ] as const) {
+          for (const { tile, team, width, x } of rowVariants(bare, kind, dtype, batched, cols)) {
+            expect(['8x1', '4x8', 'resident']).not.toContain(tile);
+            expect([team, width, x]).not.toContain('shared');
+            expect([team, width, x]).not.toContain('shifted');
+            expect([team, width, x]).not.toContain('workgroup');
+          }
+        }
+      }
+      expect(downVariants(bare, dtype, false, 2048).map(({ sums }) => sums)).not.toContain('1x4');
+    }
   });
 });
