@@ -7,7 +7,7 @@ import type { LlamaSession, StepStats } from '../llama/session.js';
 import type { Bitmask } from '../mask/index.js';
 import type { EncodeStep, SparseMLP } from '../mlp/sparse-mlp.js';
 import type { UpdateStats } from '../slab/update-stats.js';
-import { Ceilings, type Framed, framed } from './ceilings.js';
+import { Ceilings, type Framed, framed, framedReads, type ReadCeilings } from './ceilings.js';
 import { type RecordedDispatch, RecordingPass } from './recording.js';
 import { replayOf } from './replay.js';
 import { type Stats, statsOf } from './stats.js';
@@ -46,7 +46,7 @@ export interface KernelProfile {
   readonly share: number;
   readonly bytes: number | null;
   readonly gbps: number | null;
-  /** GB/s over the read ceiling, which is one of buffers: null where rows are read from textures. */
+  /** GB/s over the read ceiling of what its rows are read from. */
   readonly ofCeiling: number | null;
 }
 
@@ -73,11 +73,14 @@ export interface Profile {
   readonly bytes: number;
   /** By the time in one pass. */
   readonly gbps: number;
-  /** Null where any kernel reads rows from textures. */
+  /** By the time in one pass, and the same for the sum of the parts: the time that the ceilings allow over the time taken. */
   readonly ofCeiling: number | null;
-  /** GB/s that are read from a buffer. */
-  readonly ceiling: Framed | null;
+  readonly partsOfCeiling: number | null;
+  /** GB/s that are read from a buffer, and from a texture where any kernel does. */
+  readonly ceilings: ProfileCeilings | null;
 }
+
+export type ProfileCeilings = Pick<ReadCeilings<Framed>, 'buffer'> & Partial<ReadCeilings<Framed>>;
 
 export interface ModelProfile extends Profile {
   readonly position: number;
@@ -131,10 +134,11 @@ export async function profileDispatches(
       whole.push(all);
     }
   };
-  let ceiling: Framed | null = null;
+  let ceilings: ProfileCeilings | null = null;
+  const textures = recorded.dispatches.some((one) => storageOf(one) === 'texture');
   try {
     if (options.ceiling === false) await measure();
-    else ceiling = await underCeiling(device, measure, onProgress);
+    else ceilings = await underCeilings(device, textures, measure, onProgress);
   } finally {
     replay.destroy();
   }
@@ -149,8 +153,9 @@ export async function profileDispatches(
   const bytes = leastBytes(recorded.dispatches, recorded.layers ?? []);
   const total = sum(bytes.map((count) => count ?? 0));
   const gbps = total / inPass.median / 1e6;
-  const kernels = byKernel(recorded.dispatches, each, bytes, ceiling);
-  const buffers = kernels.every(({ storage }) => storage === 'buffer');
+  const kernels = byKernel(recorded.dispatches, each, bytes, ceilings);
+  const least =
+    ceilings && sum(recorded.dispatches.map((one, i) => (bytes[i] ?? 0) / rateOf(one, ceilings) / 1e6));
   return {
     timer: kind,
     repeats,
@@ -170,8 +175,9 @@ export async function profileDispatches(
     overheadPerDispatch: (inPass.median - parts.median) / Math.max(1, recorded.dispatches.length),
     bytes: total,
     gbps,
-    ofCeiling: ceiling && buffers ? gbps / ceiling.median : null,
-    ceiling,
+    ofCeiling: least && least / inPass.median,
+    partsOfCeiling: least && least / parts.median,
+    ceilings,
   };
 }
 
@@ -282,15 +288,17 @@ export async function profileMLP(
   return { ...(await profileDispatches(device, { dispatches, layers: [layer], real }, options)), update };
 }
 
-async function underCeiling(
+async function underCeilings(
   device: GPUDevice,
+  textures: boolean,
   measure: () => Promise<void>,
   onProgress?: ProfileOptions['onProgress'],
-): Promise<Framed> {
+): Promise<ProfileCeilings> {
   const timer = deviceTimer(device);
   const ceilings = new Ceilings(device, timer, (done, total) => onProgress?.(done, total, 'read ceiling'));
   try {
-    return (await framed(ceilings, CEILING_REPEATS, measure)).read;
+    if (textures) return (await framedReads(ceilings, CEILING_REPEATS, measure)).reads;
+    return { buffer: (await framed(ceilings, CEILING_REPEATS, measure)).read };
   } finally {
     ceilings.destroy();
     timer.destroy();
@@ -301,7 +309,7 @@ function byKernel(
   dispatches: readonly RecordedDispatch[],
   each: readonly (readonly number[])[],
   bytes: readonly (number | null)[],
-  ceiling: Framed | null,
+  ceilings: ProfileCeilings | null,
 ): KernelProfile[] {
   const members = new Map<string, number[]>();
   dispatches.forEach((one, i) => {
@@ -326,11 +334,15 @@ function byKernel(
         share: all > 0 ? ms.median / all : 0,
         bytes: moves,
         gbps,
-        ofCeiling: gbps !== null && ceiling && !texture ? gbps / ceiling.median : null,
+        ofCeiling: gbps !== null && ceilings ? gbps / rateOf(dispatches[mine[0]], ceilings) : null,
       };
     })
     .sort((a, b) => b.ms.median - a.ms.median);
 }
+
+/** GB/s that a dispatch could read at. */
+const rateOf = (one: RecordedDispatch, ceilings: ProfileCeilings): number =>
+  (ceilings[storageOf(one)] ?? ceilings.buffer).median;
 
 /** Rows are read as the pool stores them and written as the slab does. */
 const moved = (update: UpdateStats, poolRowBytes: number): number =>

@@ -306,16 +306,9 @@ function tableOf(profile: Profile): string {
       bytes,
     );
   }
-  const { parts, bytes, dispatches, ceiling, ofCeiling } = profile;
+  const { parts, bytes, dispatches, partsOfCeiling } = profile;
   const gbps = bytes / parts.median / 1e6;
-  row(
-    'total',
-    dispatches.length,
-    parts,
-    1,
-    { gbps, ofCeiling: ofCeiling === null ? null : ceiling && gbps / ceiling.median },
-    bytes,
-  );
+  row('total', dispatches.length, parts, 1, { gbps, ofCeiling: partsOfCeiling }, bytes);
   return table.toString();
 }
 
@@ -328,7 +321,7 @@ function summary({
   overheadPerDispatch,
   gbps,
   ofCeiling,
-  ceiling,
+  ceilings,
 }: Profile): string {
   const held = ofCeiling === null ? '' : `, ${percent(ofCeiling)} of the read ceiling`;
   const emptied =
@@ -344,10 +337,9 @@ function summary({
       `wall time         ${spread(wall)}: ${signed(more)} µs against one pass, to record, submit and wait`,
     );
   }
-  if (ceiling) {
-    const { before, after } = ceiling;
+  for (const [storage, { before, after, median }] of Object.entries(ceilings ?? {})) {
     lines.push(
-      `read ceiling      of buffers: ${ceiling.median.toFixed(2)} GB/s (before ${before.median.toFixed(2)}, after ${after.median.toFixed(2)})`,
+      `read ceiling      of ${storage}s: ${median.toFixed(2)} GB/s (before ${before.median.toFixed(2)}, after ${after.median.toFixed(2)})`,
     );
   }
   return lines.join('\n');

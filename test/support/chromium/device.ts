@@ -3,6 +3,7 @@ import { AdapterError } from '../../../src/errors.js';
 import { setTuning } from '../../../src/gpu/tuning.js';
 import { USED_FEATURES } from '../../../src/gpu/tuning-key.js';
 import type { DeviceOptions, NodeDevice } from '../../../src/node/device.js';
+import { useSoftwareKernels } from '../../../src/software-kernels.js';
 import { chooseAdapter } from './adapters.js';
 
 export { USED_FEATURES };
@@ -24,6 +25,7 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<NodeDe
     log(`uncaptured ${error.constructor.name}: ${error.message}`),
   );
   setTuning(device, null);
+  useSoftwareKernels(device);
   void device.lost.then(({ reason, message }) => {
     if (reason !== 'destroyed') log(`the device was lost (${reason}): ${message}`);
   });
