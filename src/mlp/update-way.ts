@@ -31,7 +31,8 @@ const RESIDENT_FIELDS: readonly string[] = ['up', 'down'];
 
 /**
  * Whether a slab's rows can be brought in by the kernels that multiply them: a gated layer without row biases (their
- * buffers would exceed eight bindings), its pool on the device in buffers, each field in one shard, stored in the slab as in the pool.
+ * buffers would exceed eight bindings), its pool on the device in buffers, each field in one shard, stored in the slab as
+ * in the pool.
  */
 export function canFuseUpdate(slab: Pick<Slab, 'pool' | 'fields'>): boolean {
   return canFuse(slab, FIELDS);

@@ -29,7 +29,7 @@ const cases = pairwise(
     rows: ['dense', 'packed', 'indexed', 'slots'],
     sums: ['1x1', '1x2', '1x4', '4x1', '8x1', 'row'],
     /** Vectors a lane of sums `row`. */
-    lane: [1, 3, 8],
+    lane: [1, 3, 8, 40],
     storage: ['buffer', 'texture'],
     width: ['vector', 'word', 'shifted'],
     WORKGROUP: [16, 64, 128],
@@ -45,6 +45,7 @@ const cases = pairwise(
     (one.m === N || one.rows !== 'dense') &&
     fits(one.width, one.weights) &&
     (one.sums === 'row' || one.lane === 1) &&
+    (one.lane < 40 || one.weights === 'f32') &&
     // A vector of q8 or q4 times a batch is more sums than there are registers, and no variant.
     (one.width === 'word' || sumsBatch(one.sums) === 1 || (one.weights !== 'q8' && one.weights !== 'q4')),
 );

@@ -12,6 +12,7 @@ import { type NodeDevice, requestDevice } from '../../src/node/device.js';
 import { copyVariant, copyVariants } from '../../src/slab/variants.js';
 import { type AutotuneOptions, autotune } from '../../src/tune/autotune.js';
 import { defaultShapes, measuresCosts, modelShapes, type TuneShape, tasksOf } from '../../src/tune/shapes.js';
+import { useSoftwareKernels } from '../../src/software-kernels.js';
 import { describeAdapters } from '../support/adapters.js';
 import { checkOutput, layerTwin } from '../support/layer-twin.js';
 import { randomSource } from '../support/make-model.js';
@@ -237,7 +238,7 @@ describeAdapters('autotune', (ctx) => {
     [
       'an unknown storage',
       { storage: 'image' as 'auto' },
-      /storage "image" is unknown; use buffer, texture, auto/,
+      /storage "image" cannot be: use buffer, auto, or texture/,
     ],
     ['an unknown packed kernel', { packed: ['conv' as 'down'] }, /kernel "conv" is not one of linear/],
     ['an unknown kernel', { kernels: ['conv' as 'down'] }, /kernel "conv" is not one of linear/],
@@ -282,6 +283,7 @@ describe('tasks of a model', () => {
     features: new Set(),
   } as unknown as GPUDevice;
   const lavapipe = { ...device, adapterInfo: { description: 'llvmpipe' } } as unknown as GPUDevice;
+  for (const one of [device, lavapipe]) useSoftwareKernels(one);
   const namesOf = (on: GPUDevice, shapes: readonly TuneShape[]) =>
     tasksOf(on, shapes).map(
       ({ for: { kernel, dtype: stored, batched, cols, storage }, rows }) =>

@@ -327,7 +327,7 @@ describe('pairslab profile', () => {
       dtype: 'f32',
       mode: 'exact',
       position: 32,
-      ceiling: null,
+      ceilings: null,
     });
     expect(found.logits).toBeUndefined();
     expect(found.kernels[0]).toMatchObject({ name: expect.any(String), ms: { n: 2 }, ofCeiling: null });
