@@ -176,7 +176,8 @@ export function rowVariants(
     if (team === lanes) return add(tiles, lanes);
     const halves = { ...team, ROWS: rows / 2 };
     if (traits.more && kind !== 'gate_up' && residentUnits(dtype, widths[0], cols, subgroup)) {
-      return [...add(['resident', ...tiles], team), ...add(['resident'], lanes, halves)];
+      // Not lanes by themselves: x is dealt out to a subgroup's.
+      return [...add(['resident', ...tiles], team), ...add(['resident'], halves)];
     }
     const near = traits.octets && cols <= MOST_NEAR ? { ...team, x: 'workgroup' as const } : undefined;
     const plain = near

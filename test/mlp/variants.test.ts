@@ -82,6 +82,19 @@ describe('variants of row kernels', () => {
     expect(new Set(unrolls(lavapipe, false))).toEqual(new Set([1, 2]));
   });
 
+  it('keep all of x in registers only where a subgroup has it: a lane alone would multiply by a part', () => {
+    for (const kind of ['linear', 'gate_up', 'gate_up_active'] as const) {
+      for (const dtype of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
+        for (const storage of ['buffer', 'texture'] as const) {
+          const teams = rowVariants(lavapipe, kind, dtype, false, 256, storage)
+            .filter(({ tile }) => tile === 'resident')
+            .map(({ team }) => team);
+          expect(new Set(teams)).toEqual(new Set(kind === 'gate_up' ? [] : ['subgroup']));
+        }
+      }
+    }
+  });
+
   it('do without what useSoftwareKernels brings where nobody called it', () => {
     const bare = { ...lavapipe, more: false, octets: false, subnormals: false };
     for (const dtype of ['f32', 'f16', 'q8'] as const) {
