@@ -21,6 +21,7 @@ export async function bundleNode(): Promise<string> {
       resolveDir: folder,
     },
     bundle: true,
+    loader: { '.wgsl': 'text' },
     format: 'esm',
     platform: 'node',
     packages: 'external',
