@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // Among the rows of a list, a tile of one can pass over those of other shards.
     if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
     let gate_parts = tile_parts(at, i, count);
-    let up_parts = tile_beside(gate_parts, params.part_stride);
+    let up_parts = gate_parts + Parts(params.part_stride);
     let x_at = tile * params.x_stride;
     let sums = tile_pair(at, gate_parts, up_parts, x_at);
     // As in linear: no loop where every row of the tile has its lane.
@@ -49,7 +49,7 @@ fn put_row(i: u32, k: u32, count: u32, gate_parts: Parts, gate: Tile, up: Tile, 
       let biases = row_bias(row);
       let scales = vec2<f32>(
         part_scale(tile_row(gate_parts, k)),
-        part_scale(tile_row(tile_beside(gate_parts, params.part_stride), k)),
+        part_scale(tile_row(gate_parts + Parts(params.part_stride), k)),
       );
       if (BATCH_TILE == 1u) {
         if (tile < step.batch) { put(i + k, k, 0u, tile, gate, up, scales, biases); }

@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (first == 0u && at.local == 0u) { row_list[0] = rows_count(); }
   for (var i = first + team_first(at) * TILE_ROWS; i < min(end, stay); i += team_step(at) * TILE_ROWS) {
     let gate_parts = tile_parts(at, i, stay);
-    let up_parts = tile_beside(gate_parts, params.part_stride);
+    let up_parts = gate_parts + Parts(params.part_stride);
     var gate = tile_zero();
     var up = tile_zero();
     for (var v = team_lane(at); v < tile_units(); v += team_size(at)) {

@@ -20,8 +20,6 @@
 //@again down: dtype
 // Not "above": a NaN stays active, and shows.
 fn keeps(gate: f32) -> bool { return !(abs(gate) <= params.threshold); }
-// A lane's share of a row of G. Beyond the last row stands the last row: nothing comes of it.
-fn share_of(at: Lane, row: u32) -> f32 { return tile_share(at, min(row, params.rows - 1u) * params.row_stride); }
 var<private> y0: Quads;
 var<private> y1: Quads;
 var<private> y2: Quads;
@@ -45,10 +43,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     // As many rows as there are lanes: what follows a row's sum is done for all of them at once.
     let turns = min(step, end - first);
     var mine = 0.0;
-    for (var k = 0u; k < turns; k += 4u) {
-      let row = first + k;
-      let shares = vec4<f32>(share_of(at, row), share_of(at, row + 1u), share_of(at, row + 2u), share_of(at, row + 3u));
-      mine = select(mine, team_sums(at, shares), k == (lane & 4u));
+    for (var k = 0u; k < turns; k++) {
+      mine = select(mine, tile_sum(at, (first + k) * params.row_stride, 0u), k == lane);
     }
     let own = min(first + lane, end - 1u) * params.row_stride;
     let gates = activate(norm * part_scale(own) * mine);

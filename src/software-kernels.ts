@@ -121,6 +121,3 @@ const software: SoftwareKernels = {
 export function useSoftwareKernels(device: GPUDevice): void {
   setSoftwareKernels(device, software);
 }
-
-/** `table` with the choices that `kernel` knows on such a device. */
-export const withSoftwareKernels = kernels;

@@ -1,8 +1,6 @@
 // A row against such an x: as many units for each lane, no more and no less. For short rows; where a load costs more than
 // arithmetic (software adapters) a fifth faster than reading x again for every four rows.
-fn tile_sum(at: Lane, parts: u32, x_at: u32) -> f32 { return team_sum(at, tile_share(at, parts)); }
-// The lane's share of it.
-fn tile_share(at: Lane, parts: u32) -> f32 {
+fn tile_sum(at: Lane, parts: u32, x_at: u32) -> f32 {
   let lane = team_lane(at);
   let step = team_size(at);
   var sum = quads_dot(weight_quads(parts, lane), x0);
@@ -13,5 +11,5 @@ fn tile_share(at: Lane, parts: u32) -> f32 {
   if (RESIDENT > 5u) { sum += quads_dot(weight_quads(parts, lane + 5u * step), x5); }
   if (RESIDENT > 6u) { sum += quads_dot(weight_quads(parts, lane + 6u * step), x6); }
   if (RESIDENT > 7u) { sum += quads_dot(weight_quads(parts, lane + 7u * step), x7); }
-  return sum;
+  return team_sum(at, sum);
 }

@@ -6,8 +6,6 @@ struct Tile {
   low: vec4<f32>,
   high: vec4<f32>,
 }
-// The same places, so many vectors on in each row.
-fn tile_beside(parts: Parts, offset: u32) -> Parts { return parts + Parts(offset); }
 fn tile_parts(at: Lane, i: u32, count: u32) -> Parts { return tile_part(i, count); }
 fn tile_zero() -> Tile { return Tile(vec4<f32>(0.0), vec4<f32>(0.0)); }
 fn tile_dots(w: Quads, at: u32) -> vec4<f32> {

@@ -3,8 +3,6 @@ const TILE_ROWS: u32 = 2u;
 const BATCH_TILE: u32 = 1u;
 alias Parts = vec2<u32>;
 alias Tile = vec2<f32>;
-// The same places, so many vectors on in each row.
-fn tile_beside(parts: Parts, offset: u32) -> Parts { return parts + Parts(offset); }
 fn tile_parts(at: Lane, i: u32, count: u32) -> Parts { return Parts(tile_part(i, count), tile_part(i + 1u, count)); }
 fn tile_zero() -> Tile { return Tile(0.0); }
 fn tile_add(sum: Tile, parts: Parts, v: u32, x_at: TileX) -> Tile {

@@ -3,8 +3,6 @@ const TILE_ROWS: u32 = 4u;
 const BATCH_TILE: u32 = 1u;
 alias Parts = vec4<u32>;
 alias Tile = vec4<f32>;
-// The same places, so many vectors on in each row.
-fn tile_beside(parts: Parts, offset: u32) -> Parts { return parts + Parts(offset); }
 fn tile_parts(at: Lane, i: u32, count: u32) -> Parts {
   return Parts(tile_part(i, count), tile_part(i + 1u, count), tile_part(i + 2u, count), tile_part(i + 3u, count));
 }

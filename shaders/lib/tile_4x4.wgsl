@@ -9,8 +9,6 @@ struct Tile {
   b2: vec4<f32>,
   b3: vec4<f32>,
 }
-// The same places, so many vectors on in each row.
-fn tile_beside(parts: Parts, offset: u32) -> Parts { return parts + Parts(offset); }
 fn tile_parts(at: Lane, i: u32, count: u32) -> Parts {
   return Parts(tile_part(i, count), tile_part(i + 1u, count), tile_part(i + 2u, count), tile_part(i + 3u, count));
 }

@@ -17,8 +17,6 @@ var<private> x0: Quads;
 var<private> x1: Quads;
 var<private> x2: Quads;
 var<private> x3: Quads;
-// The same places, so many vectors on in each row.
-fn tile_beside(parts: Parts, offset: u32) -> Parts { return parts + Parts(offset); }
 fn tile_parts(at: Lane, i: u32, count: u32) -> Parts { return tile_part(i + team_lane(at), count); }
 fn tile_begin(at: Lane, x_at: u32) {}
 fn tile_keep_x(x_at: u32, v: u32) {

@@ -3,8 +3,6 @@ const TILE_ROWS: u32 = 1u;
 const BATCH_TILE: u32 = 1u;
 alias Parts = u32;
 alias Tile = f32;
-// The same places, so many vectors on in each row.
-fn tile_beside(parts: Parts, offset: u32) -> Parts { return parts + Parts(offset); }
 fn tile_parts(at: Lane, i: u32, count: u32) -> Parts { return tile_part(i, count); }
 fn tile_row(parts: Parts, r: u32) -> u32 { return parts; }
 fn tile_at(sum: Tile, r: u32, b: u32) -> f32 { return sum; }

@@ -43,8 +43,8 @@ export interface SoftwareKernels {
 
 const known = new WeakMap<GPUDevice, SoftwareKernels>();
 
-export function setSoftwareKernels(device: GPUDevice, rows: SoftwareKernels): void {
-  known.set(device, rows);
+export function setSoftwareKernels(device: GPUDevice, kernels: SoftwareKernels): void {
+  known.set(device, kernels);
 }
 
 /** Undefined where nobody called `useSoftwareKernels`. */

@@ -10,7 +10,6 @@ import streamIn from '../../shaders/lib/stream_in.wgsl';
 import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
 import teamAdd from '../../shaders/lib/team_add.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
-import teamSums from '../../shaders/lib/team_sums.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import { arriving, widened } from './fused-update.js';
@@ -54,7 +53,7 @@ export const upArriving: KernelTable = {
 
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
-  team: { subgroup: teamSubgroup + teamAdd + teamSums },
+  team: { subgroup: teamSubgroup + teamAdd },
   stream: { in: streamIn },
   x,
   dtype,

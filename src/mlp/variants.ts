@@ -148,15 +148,13 @@ export function rowVariants(
         widths.map((width) => ({ ...one, tile, width, ROWS: wholeTiles(one.ROWS, tile, kind) })),
       ),
     );
-  // A unit of a vector is a page of instructions on software adapters, and seconds of compiling in a batched tile.
-  // One loaded from a texture is not.
-  const pages = software && (batched || storage === 'buffer');
-  const quantized: Width[] = pages ? ['word'] : batched ? ['word', 'vector'] : ['vector', 'word'];
-  const widths = isQuantized(dtype)
-    ? software
-      ? quantized.slice(0, 1)
-      : quantized
-    : wholeVectors(traits, dtype);
+  // A unit of a vector is a page of instructions on software adapters, and seconds of compiling in a batched tile; one loaded
+  // from a texture is less.
+  const vectors = batched ? (['word', 'vector'] as const) : (['vector', 'word'] as const);
+  const quantized: readonly Width[] = software
+    ? [batched || storage === 'buffer' ? 'word' : 'vector']
+    : vectors;
+  const widths = isQuantized(dtype) ? quantized : wholeVectors(traits, dtype);
   if (software) {
     const lanes = cut('lane', 16, 64);
     // A segment of gate_up_active has barriers of its own: few segments, as long as each core gets some.
