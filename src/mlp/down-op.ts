@@ -4,7 +4,15 @@ import { valueVectors } from '../gpu/layout.js';
 import { Scratch } from '../gpu/scratch.js';
 import type { DownMode, DownTables } from './kernels.js';
 import { Bound, type NextNorm, type RowOpRun, type StoredRows } from './row-op.js';
-import { type DownVariant, downVariant, sumsBatch, sumsVectors, unitsOf } from './variants.js';
+import {
+  type DownVariant,
+  downVariant,
+  inOrder,
+  sumsBatch,
+  sumsSlot,
+  sumsVectors,
+  unitsOf,
+} from './variants.js';
 
 export interface DownOptions {
   /** Of mode `arriving` the kernel that brings its rows in itself. */
@@ -58,8 +66,10 @@ export class DownOp {
     const { device } = memory;
     const { tables, rows, batched, maxBatch, columns, put, segment } = options;
     this.options = options;
-    this.variant = options.variant ?? downVariant(device, rows.dtype, batched, columns, rows.storage);
+    const variant = downVariant(device, rows.dtype, batched, columns, rows.storage);
+    this.variant = options.variant ?? (options.mode === 'indexed' ? variant : inOrder(variant));
     const { sums, width, WORKGROUP, workgroups } = this.variant;
+    const slot = sumsSlot(sums);
     const stored = unitsOf(rows.dtype, width, columns, 'f32', rows.storage);
     this.quads = Math.ceil(columns / 4);
     const vectors = sumsVectors(this.variant, stored);
@@ -76,16 +86,16 @@ export class DownOp {
     const all = this.splits * rows.shards.length;
     this.kernel = kernel(device, tables.down, {
       slots: {
-        ...(options.pool ? { arrive: sums } : {}),
+        ...(options.pool ? { arrive: slot } : {}),
         dtype: stored.slots.dtype,
         quads: stored.slots.quads,
-        sums,
+        sums: slot,
         rows: options.mode,
         finish: all === 1 ? put : 'partials',
       },
       constants: {
         WORKGROUP,
-        ...(sums === 'row' ? { LANE_VECTORS: vectors } : {}),
+        ...(slot === 'row' ? { LANE_VECTORS: vectors } : {}),
         ...(segment ? { SEGMENT: segment } : {}),
       },
     });

@@ -46,6 +46,7 @@ export function attentionSubject(memory: BufferGroup, task: TuneTask): Made {
       ...variant,
     })),
     axis: 'spans',
+    outcome: { buffer: shared.out, compare: 'values' },
     build(variant) {
       const op = new AttentionOp(memory, { ...shared, variant: variant as unknown as AttentionVariant });
       return (encoder, times) => {

@@ -12,6 +12,7 @@ import { waitFor } from '../gpu/wait.js';
 import { Candidates } from './candidates.js';
 import { measureCosts, measuredRows } from './costs.js';
 import { MOST_COSTS, MOST_ENTRIES } from '../gpu/tuning-parse.js';
+import { differs, resultOf } from './outcome.js';
 import { type Contender, race } from './race.js';
 import {
   defaultShapes,
@@ -172,9 +173,15 @@ async function tune(trial: Trial): Promise<MeasuredEntry | undefined> {
   const refused: string[] = [];
   const ready: Runner[] = [];
   let complete = true;
+  let expected: Float32Array | undefined;
   const attempt = async (variant: TunedEntry['variant']): Promise<void> => {
     try {
-      ready.push(await start(trial, variant));
+      const record = await prepare(trial, variant);
+      const result = await resultOf(trial.device, subject.outcome);
+      expected ??= result;
+      const wrong = differs(subject.outcome, result, expected);
+      if (wrong) throw new Error(wrong);
+      ready.push(await start(trial, variant, record));
     } catch (error) {
       if (error instanceof DeviceLostError || signal?.aborted) throw error;
       const why = error instanceof Error ? error.message.split('\n')[0] : String(error);
@@ -222,10 +229,8 @@ interface Runner {
   readonly first: number;
 }
 
-async function start(trial: Trial, variant: TunedEntry['variant']): Promise<Runner> {
+async function start(trial: Trial, variant: TunedEntry['variant'], record: Record): Promise<Runner> {
   const { timer, signal, repeats } = trial;
-  signal?.throwIfAborted();
-  const record = await prepare(trial, variant);
   const once = await sampleOf(timer, record, 1);
   const times = Math.max(1, Math.min(MOST_TIMES, Math.ceil(SAMPLE_MS[timer.kind] / once)));
   const sample = async (): Promise<number> => {
@@ -237,15 +242,21 @@ async function start(trial: Trial, variant: TunedEntry['variant']): Promise<Runn
   return { variant, sample, first };
 }
 
-/** Builds a variant and runs it once, which compiles it. @throws Error with what the device has against it. */
-async function prepare({ device, subject, timer }: Trial, variant: TunedEntry['variant']): Promise<Record> {
+/** Builds a variant and runs it once, which compiles it, from a result of zeros. @throws Error with what the device has against it. */
+async function prepare(trial: Trial, variant: TunedEntry['variant']): Promise<Record> {
+  const { device, subject, timer, signal } = trial;
+  signal?.throwIfAborted();
   const filters = ['internal', 'out-of-memory', 'validation'] as const;
   for (const filter of filters) device.pushErrorScope(filter);
   let record: Record | undefined;
   let thrown: unknown;
   try {
-    record = subject.build(variant);
-    await sampleOf(timer, record, 1);
+    const made = subject.build(variant);
+    record = made;
+    await timer.time((encoder) => {
+      encoder.clearBuffer(subject.outcome.buffer);
+      made(encoder, 1);
+    });
   } catch (error) {
     thrown = error;
   }

@@ -16,6 +16,7 @@ import { DevicePool } from '../pool/device-pool.js';
 import { attentionSubject } from './attention-subject.js';
 import { copyRows } from '../slab/kernels.js';
 import { COPY_KERNEL, type CopyVariant, copyVariants } from '../slab/variants.js';
+import type { Outcome } from './outcome.js';
 import { randomValues } from './random-values.js';
 import type { TunedKernel, TuneTask } from './shapes.js';
 import { ATTENTION_KERNEL } from '../llama/attention-variants.js';
@@ -30,6 +31,8 @@ export interface Subject {
   readonly axis: string;
   /** Recording is part of the time: variants differ in what the CPU has to record. */
   readonly recording: boolean;
+  /** What the work leaves, the same in every variant. */
+  readonly outcome: Outcome;
   /** Makes the ops in a variant, on buffers that all variants share. */
   build(variant: TunedEntry['variant']): Record;
   destroy(): void;
@@ -64,7 +67,7 @@ export function makeSubject(device: GPUDevice, task: TuneTask): Subject {
   }
 }
 
-export type Made = Pick<Subject, 'variants' | 'axis' | 'build'> & { recording?: boolean };
+export type Made = Pick<Subject, 'variants' | 'axis' | 'outcome' | 'build'> & { recording?: boolean };
 
 const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (bench: Bench) => Made } = {
   linear(bench) {
@@ -73,7 +76,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
     const matrices = bench.replicas(() => bench.matrix([hidden]));
     const [{ rows }] = matrices[0].shards;
     const out = bench.values(rows);
-    return bench.rowOps('linear', matrices, (field, variant) => {
+    return bench.rowOps('linear', matrices, { buffer: out, compare: 'values' }, (field, variant) => {
       const op = new RowOp(bench.memory, {
         table: modelLinear,
         rows: field,
@@ -94,7 +97,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
     const [{ rows }] = matrices[0].shards;
     const { ids, list } = bench.rowList(rows);
     const out = bench.values(rows);
-    return bench.rowOps('gate_up', matrices, (field, variant) => {
+    return bench.rowOps('gate_up', matrices, { buffer: out, compare: 'values' }, (field, variant) => {
       const op = new RowOp(bench.memory, {
         table: gateUp,
         rows: field,
@@ -114,21 +117,27 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
     const pairs = bench.replicas(() => ({ gate: bench.matrix([hidden]), up: bench.matrix([hidden]) }));
     const [{ rows }] = pairs[0].gate.shards;
     const out = bench.values(rows);
-    return bench.rowOps('gate_up_active', pairs, ({ gate, up }, variant) => {
-      const op = new ActiveOp(bench.memory, {
-        gate,
-        up,
-        activation: chooseActivation('relu'),
-        threshold: bench.threshold,
-        all: false,
-        xStride,
-        norm: { residual: x, columns: hidden, eps: EPS },
-        x,
-        out,
-        variant,
-      });
-      return (pass) => op.encode(pass);
-    });
+    // Each segment's active rows come first in it, and variants have segments of other lengths.
+    return bench.rowOps(
+      'gate_up_active',
+      pairs,
+      { buffer: out, compare: 'sums' },
+      ({ gate, up }, variant) => {
+        const op = new ActiveOp(bench.memory, {
+          gate,
+          up,
+          activation: chooseActivation('relu'),
+          threshold: bench.threshold,
+          all: false,
+          xStride,
+          norm: { residual: x, columns: hidden, eps: EPS },
+          x,
+          out,
+          variant,
+        });
+        return (pass) => op.encode(pass);
+      },
+    );
   },
   down(bench) {
     const { device, task, hidden } = bench;
@@ -160,6 +169,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
     return {
       variants: plain(downVariants(traitsOf(device), task.dtype, batched, task.hidden, task.for.storage)),
       axis: 'sums',
+      outcome: { buffer: out, compare: 'values' },
       build: (variant) => inPass(ops(variant as unknown as DownVariant)),
     };
   },
@@ -215,6 +225,7 @@ const makers: { readonly [K in Exclude<TunedKernel, typeof ATTENTION_KERNEL>]: (
       recording: true,
       variants: plain(copyVariants(traitsOf(device))),
       axis: 'WORKGROUP',
+      outcome: { buffer: slab[0], compare: 'bits' },
       build: (variant) => build(variant as unknown as CopyVariant),
     };
   },
@@ -315,12 +326,14 @@ class Bench {
   rowOps<T>(
     kind: 'linear' | 'gate_up' | 'gate_up_active',
     matrices: readonly T[],
+    outcome: Outcome,
     make: (matrix: T, variant: RowVariant) => (pass: GPUComputePassEncoder) => void,
   ): Made {
     const { batched, dtype, storage } = this.task.for;
     return {
       variants: plain(rowVariants(traitsOf(this.device), kind, dtype, batched, this.hidden, storage)),
       axis: 'tile',
+      outcome,
       build: (variant) => inPass(matrices.map((matrix) => make(matrix, variant as unknown as RowVariant))),
     };
   }
@@ -345,7 +358,7 @@ function inPass(ops: readonly ((pass: GPUComputePassEncoder) => void)[]): Record
   };
 }
 
-/** Where the share of rows · x over the root mean square of x that exceeds it is `active`. */
+/** Between two rows · x over the root mean square of x, so that in every variant the same exceed it: a share of `active`. */
 function thresholdFor(block: Float32Array, x: Float32Array, hidden: number, active: number): number {
   let squares = 0;
   for (let c = 0; c < hidden; c++) squares += x[c] * x[c];
@@ -355,7 +368,8 @@ function thresholdFor(block: Float32Array, x: Float32Array, hidden: number, acti
     for (let c = 0; c < hidden; c++) sum += block[row * hidden + c] * x[c];
     return scale * sum;
   }).sort();
-  return Math.max(0, gates[Math.floor((1 - active) * gates.length)] ?? 0);
+  const at = Math.floor((1 - active) * gates.length);
+  return Math.max(0, ((gates[at - 1] ?? gates[at]) + gates[at]) / 2 || 0);
 }
 
 function shuffledIds(count: number): number[] {

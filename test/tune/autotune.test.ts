@@ -55,7 +55,7 @@ async function checkLayer(device: GPUDevice): Promise<void> {
   for (const batch of [1, 9]) {
     const x = values(batch * HIDDEN, 1);
     const want = layerTwin(weights, 'silu', x, ids);
-    for (const strategy of ['indexed', 'paired'] as const)
+    for (const strategy of ['dense', 'indexed', 'paired'] as const)
       checkOutput(await mlp.forward(x, { mask, strategy }), want, `${strategy}, batch ${batch}`);
   }
   mlp.destroy();
@@ -129,6 +129,17 @@ describeAdapters('autotune', (ctx) => {
     setTuning(device, null);
   });
 
+  it('gives right results with every variant of down, over rows in order and over lists', async () => {
+    const { device } = ctx;
+    const storage = fasterStorage(device);
+    const entry = { kernel: 'down', dtype: 'f32', batched: false, cols: HIDDEN, storage } as const;
+    for (const variant of declared(device, { ...entry, variant: {} })) {
+      setTuning(device, { entries: [{ ...entry, variant: variant as TunedEntry['variant'] }] });
+      await checkLayer(device);
+    }
+    setTuning(device, null);
+  });
+
   it('tunes attention for heads and positions', async () => {
     const { device } = ctx;
     const heads = { heads: 4, kvHeads: 2 };
@@ -179,6 +190,28 @@ describeAdapters('autotune', (ctx) => {
     expect(tuningOf(device)).toBe(old);
     expect(gpuBytes(device)).toBe(held);
     setTuning(device, null);
+  });
+
+  it('leaves out a variant whose results are not those of the default, however fast it is', async () => {
+    const { device } = smallDevice(ctx.device);
+    const create = ctx.device.createShaderModule.bind(ctx.device);
+    let made = 0;
+    const halving = vi.spyOn(ctx.device, 'createShaderModule').mockImplementation((wanted) => {
+      // Not the first, which is the default's.
+      if (!wanted.label?.startsWith('pairslab down') || made++ === 0) return create(wanted);
+      const code = wanted.code.replace('sum: vec4<f32>) {', 'whole: vec4<f32>) {\n  let sum = 0.5 * whole;');
+      expect(code).not.toBe(wanted.code);
+      return create({ ...wanted, code });
+    });
+    const result = await autotune(device, [{ ...shape, kernels: ['down'], batched: false }], quick);
+    halving.mockRestore();
+    const others = downVariants(traitsOf(device), 'f32', false, HIDDEN).length - 1;
+    expect(made).toBeGreaterThan(1);
+    expect(result.notes.length).toBeGreaterThan(0);
+    expect(result.notes.length).toBeLessThanOrEqual(others);
+    for (const note of result.notes)
+      expect(note).toMatch(/^down 36x90 f32: left out .*: value \d+ of its result is .*, the default's /);
+    expect(result.entries[0].variant).toEqual(result.entries[0].default);
   });
 
   it('leaves out a variant that the adapter refuses, with a note', async () => {
