@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
  * WGSL without comments and most spaces: a third less of it is published. Lines stay, and names, and one space of an
  * indent: the composer (src/gpu/kernel.ts) goes by lines, by what begins one and by the names of bindings; and a shader
  * that fails to compile can be read.
- * Spaces around operators stay too, where two of them might become another (`a - -b`, `array<u32, 4> = …`).
+ * Spaces around operators stay, where two of them might become another (`a - -b`, `array<u32, 4> = …`).
  * @param {string} code
  */
 export function minifyWgsl(code) {
@@ -21,7 +21,7 @@ function squeeze(line) {
   const body = line
     .trim()
     .replace(/\s*([{}()[\],;:])\s*/g, '$1')
-    .replace(/(?<=[\w\])]) ([+\-*/&|]?=) (?=[\w(])/g, '$1');
+    .replace(/(?<=[\w\])]) ([+\-*/%&|^<>=!]?=|[+\-*/%&|^<>]|&&|\|\||<<|>>) (?=[\w(])/g, '$1');
   return /^\s/.test(line) ? ` ${body}` : body;
 }
 

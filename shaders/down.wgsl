@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var i = span.x; i < span.y; i++) {
       let row = rows_at(i);
       if (row != ABSENT) {
-        let part = row * params.row_stride;
+        let part = row * params.row_stride + params.start;
         sums = sums_add(sums, part, v, part_scale(part), tile * params.x_stride + rows_out(i));
       }
     }

@@ -33,7 +33,17 @@ const inPass =
     pass.end();
   };
 
-/** Every way that is measured; another is one line. Each has a slab of its own; `…_texels` read a pool in textures. */
+/** One copyBufferToBuffer a field and row. */
+const byCopies =
+  (strategy: 'paired' | 'repack'): Encode =>
+  (slab, encoder, masks) => {
+    for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask, { strategy });
+  };
+
+/**
+ * Every way that is measured; another is one line. Each has a slab of its own; `…_texels` read a pool in textures, `…_whole`
+ * one whose rows of all matrices are one field (`wholeRows` of a layer).
+ */
 const ARMS = {
   paired: inPass({ tau: 1 }),
   hybrid: inPass({ rule: 'published' }),
@@ -41,33 +51,44 @@ const ARMS = {
   repack_mask: inPass({ strategy: 'repack', repackBy: 'mask' }),
   paired_texels: inPass({ tau: 1 }),
   repack_texels: inPass({ strategy: 'repack', repackBy: 'ids' }),
-  copies: (slab, encoder, masks) => {
-    for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask);
-  },
-  repack_copies: (slab, encoder, masks) => {
-    for (const mask of masks) slab.encodeUpdateByCopies(encoder, mask, { strategy: 'repack' });
-  },
+  copies: byCopies('paired'),
+  copies_whole: byCopies('paired'),
+  repack_copies: byCopies('repack'),
+  repack_copies_whole: byCopies('repack'),
 } as const satisfies Readonly<Record<string, Encode>>;
 type Arm = keyof typeof ARMS;
 const NAMES = Object.keys(ARMS) as Arm[];
 /** Ways to write only what changed, and ways to write all again: a figure takes the fastest of each. */
-const PAIRED: readonly Arm[] = ['paired', 'paired_texels', 'copies'];
-const REPACKED: readonly Arm[] = ['repack_ids', 'repack_mask', 'repack_texels', 'repack_copies'];
+const PAIRED: readonly Arm[] = ['paired', 'paired_texels', 'copies', 'copies_whole'];
+const REPACKED: readonly Arm[] = [
+  'repack_ids',
+  'repack_mask',
+  'repack_texels',
+  'repack_copies',
+  'repack_copies_whole',
+];
 const TEXELS: readonly Arm[] = ['paired_texels', 'repack_texels'];
 const storageOf = (arm: Arm): RowStorage => (TEXELS.includes(arm) ? 'texture' : 'buffer');
+type Home = RowStorage | 'whole';
+const homeOf = (arm: Arm): Home => (arm.endsWith('_whole') ? 'whole' : storageOf(arm));
 
 class Layer {
-  readonly pools: Readonly<Record<RowStorage, DevicePool>>;
+  readonly pools: Readonly<Record<Home, DevicePool>>;
   readonly slabs: Readonly<Record<Arm, Slab>>;
 
   constructor(device: GPUDevice, gated: boolean, steps: number) {
     const up = { data: weights(N * WIDTH), cols: WIDTH };
     const first: Record<string, FieldSpec> = gated ? { gateUp: { parts: [up, up] } } : { up };
-    const pool = (storage: RowStorage): DevicePool =>
-      DevicePool.from(device, { ...first, down: up }, { storage, label: 'bench pool' });
-    this.pools = { buffer: pool('buffer'), texture: pool('texture') };
+    const apart = { ...first, down: up };
+    const pool = (fields: Record<string, FieldSpec>, storage: RowStorage): DevicePool =>
+      DevicePool.from(device, fields, { storage, label: 'bench pool' });
+    this.pools = {
+      buffer: pool(apart, 'buffer'),
+      texture: pool(apart, 'texture'),
+      whole: pool({ row: { parts: gated ? [up, up, up] : [up, up] } }, 'buffer'),
+    };
     const slab = (arm: Arm): Slab =>
-      new Slab(this.pools[storageOf(arm)], { capacity: M, pendingUpdates: steps + 1, label: `bench ${arm}` });
+      new Slab(this.pools[homeOf(arm)], { capacity: M, pendingUpdates: steps + 1, label: `bench ${arm}` });
     this.slabs = Object.fromEntries(NAMES.map((arm) => [arm, slab(arm)])) as Record<Arm, Slab>;
   }
 
@@ -122,7 +143,7 @@ interface Measured {
 
 /**
  * The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies, out of a
- * pool in buffers, and out of one in textures. The ceiling is one large copy from buffer to buffer.
+ * pool in buffers, out of one in textures, and copies out of one whose rows are whole. The ceiling is one large copy from buffer to buffer.
  */
 export async function updateSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;

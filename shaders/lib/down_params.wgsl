@@ -9,6 +9,7 @@ struct Params {
   row_stride: u32,  // of a stored row, in vectors of 16 bytes
   dot_units: u32,   // of a row's values: vectors, or words where the dtype is taken so
   value_vectors: u32, // of a row's values; scales, where the dtype has them, follow
+  start: u32,         // of a row's values in the stored row, in vectors
 }
 struct Step {
   batch: u32,

@@ -109,7 +109,7 @@ const team: Readonly<Record<Exclude<Team, 'shared'>, string>> = {
   subgroup: teamSubgroup + teamAdd,
   workgroup: teamWorkgroup,
 };
-const sums: Readonly<Record<Exclude<Sums, '1x4' | 'row' | 'half'>, string>> = {
+const sums: Readonly<Record<Exclude<Sums, '1x4' | 'row'>, string>> = {
   '1x1': sums1x1,
   '1x2': sums1x2,
   '4x1': sums4x1,

@@ -1,6 +1,7 @@
 import { OptionError, ShapeError } from '../errors.js';
-import type { MatrixData } from '../gpu/layout.js';
+import { type MatrixData, partVectors } from '../gpu/layout.js';
 import type { FieldSpec } from '../pool/fields.js';
+import type { StoredRows } from './row-op.js';
 
 type Values = Float32Array | MatrixData;
 
@@ -23,24 +24,40 @@ export interface SparseMLPWeights {
   downBias?: Float32Array;
 }
 
+/** Of the rows of all matrices in one piece: [gate | up | down], or [up | down]. */
+const WHOLE = 'row';
+
 /** A layer's weights as the fields of its pool. @throws ShapeError, OptionError for what does not fit. */
-export function mlpFields(weights: SparseMLPWeights, label: string): Record<string, FieldSpec> {
-  const { hidden, gate } = weights;
+export function mlpFields(
+  weights: SparseMLPWeights,
+  label: string,
+  whole: boolean,
+): Record<string, FieldSpec> {
+  const { hidden: cols, gate, downRows } = weights;
   const up = matrix(weights.up, `${label} up`);
-  const fields: Record<string, FieldSpec> = {
-    [gate ? 'gateUp' : 'up']: gate
-      ? {
-          parts: [
-            { ...matrix(gate, `${label} gate`), cols: hidden },
-            { ...up, cols: hidden },
-          ],
-        }
-      : { ...up, cols: hidden },
-    down: { ...matrix(weights.down, `${label} down`), cols: hidden, transposed: !weights.downRows },
-  };
-  const bias = rowBiases(up.data.length / hidden, weights);
+  const first = [...(gate ? [matrix(gate, `${label} gate`)] : []), up].map((one) => ({ ...one, cols }));
+  const down = { ...matrix(weights.down, `${label} down`), cols, transposed: !downRows };
+  const fields: Record<string, FieldSpec> = whole
+    ? { [WHOLE]: { parts: [...first, down] } }
+    : { [gate ? 'gateUp' : 'up']: { parts: first }, down };
+  const bias = rowBiases(up.data.length / cols, weights);
   if (bias) fields.bias = { data: bias, cols: 4, storeAs: 'f32' };
   return fields;
+}
+
+/** What a layer's ops read, by the names of its pool's fields. */
+export function mlpRows(
+  field: (name: string) => StoredRows | undefined,
+  gated: boolean,
+): { first: StoredRows; down: StoredRows; bias?: StoredRows } {
+  const row = field(WHOLE);
+  const bias = field('bias');
+  if (!row) {
+    return { first: field(gated ? 'gateUp' : 'up') as StoredRows, down: field('down') as StoredRows, bias };
+  }
+  const first = row.parts.slice(0, -1);
+  const start = first.reduce((sum, cols) => sum + partVectors(cols, row.dtype), 0);
+  return { first: { ...row, parts: first }, down: { ...row, parts: row.parts.slice(-1), start }, bias };
 }
 
 function matrix(values: Values, name: string): MatrixData {

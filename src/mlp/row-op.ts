@@ -18,7 +18,10 @@ import {
 } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
-export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards' | 'storage'>;
+export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards' | 'storage'> & {
+  /** Vectors of 16 bytes before the parts in each row; only down reads rows that have others before its own. */
+  readonly start?: number;
+};
 
 /** An RMS norm left to the op that reads its result: x comes times the norm's weight, `residual` as it was before. */
 export interface FusedNorm {

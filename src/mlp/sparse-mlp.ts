@@ -19,7 +19,7 @@ import { choose, decide, type Explanation, type FixedStrategy, type StepShape } 
 import { batchRoom } from './forward-buffers.js';
 import type { StorageChoice } from '../gpu/storage.js';
 import type { FusedUpdate } from './fused-update.js';
-import { mlpFields, type SparseMLPWeights } from './mlp-fields.js';
+import { mlpFields, mlpRows, type SparseMLPWeights } from './mlp-fields.js';
 import { MlpParts, type MlpShape } from './mlp-parts.js';
 import { maskWords, type StepMask, type StepRows, stepRows } from './step-masks.js';
 import { checkStrategy, type Strategy } from './strategy.js';
@@ -43,6 +43,11 @@ export interface SparseMLPOptions {
   compute?: Compute;
   /** What the layer's rows are read from; see `PoolOptions`. Default buffer. */
   storage?: StorageChoice;
+  /**
+   * Keep each row of gate, up and down in one piece, as the pool's one field `row`: copies into a slab by commands are half
+   * as many then. All of a row must fit where gate and up had to, and fused updates cannot be. Default false.
+   */
+  wholeRows?: boolean;
   /** Slots of the slab that `repack` and `paired` use. Default N. */
   capacity?: number;
   /** What the slab's matrices are converted to as they are copied. Default: as the pool has them. */
@@ -130,7 +135,7 @@ export class SparseMLP {
       throw new ShapeError(`downBias has ${downBias.length} values; hidden is ${hidden}.`, { hidden });
     }
     const { dtype, compute = 'f32', slabDtype, storage, maxShardBytes, label = 'mlp' } = options;
-    const { keepSource, source } = options;
+    const { keepSource, source, wholeRows = false } = options;
     this.compute = checkCompute(compute, dtype ?? 'f32', device);
     // Else the packed strategies would multiply in f32, and the others not.
     if (slabDtype) checkCompute(compute, slabDtype);
@@ -140,13 +145,13 @@ export class SparseMLP {
     const { capacity, slab, pendingUpdates, fused } = options;
     // Options and weights may be one object: what is kept must not keep the weights.
     this.options = { capacity, slab, slabDtype, pendingUpdates, label, fused };
-    this.pool = DevicePool.from(device, mlpFields(weights, label), {
+    this.pool = DevicePool.from(device, mlpFields(weights, label, wholeRows), {
       dtype,
       storage,
       maxShardBytes,
       label,
       keepSource,
-      source: source && (async () => mlpFields(await source(), label)),
+      source: source && (async () => mlpFields(await source(), label, wholeRows)),
     });
     const { rows } = this.pool;
     this.all = Bitmask.full(rows);
@@ -185,7 +190,8 @@ export class SparseMLP {
   get slab(): Slab {
     const { capacity, slab, slabDtype, pendingUpdates, label = 'mlp' } = this.options;
     // Biases stay f32, whatever the matrices become.
-    const dtype = slabDtype && { [this.gated ? 'gateUp' : 'up']: slabDtype, down: slabDtype };
+    const names = [...this.pool.fields.keys()].filter((name) => name !== 'bias');
+    const dtype = slabDtype && Object.fromEntries(names.map((name) => [name, slabDtype]));
     this.packed ??= new Slab(this.pool, { pendingUpdates, label: `${label} slab`, ...slab, capacity, dtype });
     return this.packed;
   }
@@ -335,7 +341,8 @@ export class SparseMLP {
   }
 
   private get dtype(): StoredDtype {
-    return this.pool.field('down').dtype;
+    const [{ dtype }] = this.pool.fields.values();
+    return dtype;
   }
 
   private choose(rows: StepRows, batch: number, reuse?: number): Choice {
@@ -429,9 +436,7 @@ export class SparseMLP {
         compute,
         gated,
         downBias,
-        first: stored(gated ? 'gateUp' : 'up') as StoredRows,
-        down: stored('down') as StoredRows,
-        bias: stored('bias'),
+        ...mlpRows(stored, gated),
         arriving:
           mode === 'arriving' && fused
             ? { first: pool.field('gateUp'), down: pool.field('down'), tables: fused }

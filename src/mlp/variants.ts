@@ -11,8 +11,8 @@ export type Team = 'lane' | 'shared' | 'subgroup' | 'workgroup';
  * `resident` all of x, for a row at a time.
  */
 export type Tile = '1x1' | '2x1' | '4x1' | '8x1' | '1x8' | '4x4' | '4x8' | 'resident';
-/** Batch elements by stored vectors of columns that a lane sums up; `row`: one by as many as make a row, `half` half of it. */
-export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1' | 'row' | 'half';
+/** Batch elements by stored vectors of columns that a lane sums up; `row`: one by as many as make a row. */
+export type Sums = '1x1' | '1x2' | '1x4' | '4x1' | '8x1' | 'row';
 
 /** What a lane takes of a stored row at a time; words are there for q8 and q4, vectors widened by shifts for f16. */
 export type Width = 'vector' | 'word' | 'shifted';
@@ -51,20 +51,19 @@ export type RowKind = 'linear' | 'gate_up' | 'gate_up_active';
 
 export const tileRows = (tile: Tile): number => (tile === 'resident' ? 1 : Number(tile[0]));
 export const tileBatch = (tile: Tile): number => (tile === 'resident' ? 1 : Number(tile[2]));
-/** The choice of slot `sums`. */
-export const sumsSlot = (sums: Sums): Exclude<Sums, 'half'> => (sums === 'half' ? 'row' : sums);
-export const sumsBatch = (sums: Sums): number => (sumsSlot(sums) === 'row' ? 1 : Number(sums[0]));
+export const sumsBatch = (sums: Sums): number => (sums === 'row' ? 1 : Number(sums[0]));
 
 /** Quads of sums that a lane has at most, lib/sums_row.wgsl. */
 const MOST_SUMS = 64;
 
-/** Units that each lane sums up of rows of so many. */
+/** Units that each lane sums up of rows of so many, where a row is to have at least so many workgroups. */
 export function sumsVectors(
   { sums, WORKGROUP }: Pick<DownVariant, 'sums' | 'WORKGROUP'>,
   { units, slots }: Pick<ReturnType<typeof unitsOf>, 'units' | 'slots'>,
+  groups = 1,
 ): number {
-  if (sumsSlot(sums) !== 'row') return Number(sums[2]);
-  const each = Math.ceil(units / (sums === 'half' ? 2 * WORKGROUP : WORKGROUP));
+  if (sums !== 'row') return Number(sums[2]);
+  const each = Math.ceil(units / (groups * WORKGROUP));
   const most = MOST_SUMS / Number.parseInt(slots.quads, 10);
   return Math.ceil(each / Math.ceil(each / most));
 }
@@ -237,14 +236,6 @@ function wholeTiles(rows: number, tile: Tile, kind: RowKind): number {
   return Math.max(kind === 'gate_up_active' ? 32 : step, Math.ceil(rows / step) * step);
 }
 
-/** Workgroups of down on a software adapter. */
-const SOFTWARE_WORKGROUPS = 4;
-/**
- * Two workgroups make a row, and no second pass is needed, which costs as much as 60 rows of a list; more are for more
- * threads. Rows in order are faster whole: half of each is half of each page (2048 columns on lavapipe: 1.4 times as long,
- * all rows; 0.94, and of 1 % of them 0.65, for rows of a list).
- */
-const HALVES = [2, 8].map((workgroups) => ({ WORKGROUP: 8, workgroups }));
 /** Units of a row that sums of whole rows are for. */
 const SHORT_ROW = 128;
 
@@ -266,8 +257,8 @@ export function downVariants(
         : ['vector', 'word'];
   const cuts = software
     ? [
-        { WORKGROUP: 8, workgroups: SOFTWARE_WORKGROUPS },
-        { WORKGROUP: 4, workgroups: SOFTWARE_WORKGROUPS },
+        { WORKGROUP: 8, workgroups: 4 },
+        { WORKGROUP: 4, workgroups: 4 },
       ]
     : [
         { WORKGROUP: 64, workgroups: 512 },
@@ -284,13 +275,12 @@ export function downVariants(
     );
     const side: Sums[] = Number(slots.quads) > 2 ? ['1x1'] : software ? runs : ['1x1', '1x2'];
     // A second pass is not worth it for short rows.
-    const long: readonly Sums[] = ['half', 'row'];
-    const row = units >= SHORT_ROW ? [...long, ...side] : [...side, ...long];
+    const row: Sums[] = units >= SHORT_ROW ? ['row', ...side] : [...side, 'row'];
     const one = software && storage === 'texture' ? row : side;
     const words = software && isQuantized(dtype) && storage === 'buffer';
     const tiles: Sums[] = words ? ['4x1', '8x1'] : ['8x1', '4x1'];
     const sums: Sums[] = batched ? tiles : one;
-    return sums.flatMap((s) => (s === 'half' ? HALVES : cuts).map((cut) => ({ ...cut, sums: s, width })));
+    return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
   });
 }
 
@@ -322,11 +312,6 @@ export function forAllRows(variant: RowVariant, rows: number): RowVariant {
   if (variant.tile !== 'resident') return variant;
   const times = Math.max(1, Math.floor(rows / (variant.ROWS * ENOUGH_WORKGROUPS)));
   return { ...variant, ROWS: variant.ROWS * times };
-}
-
-/** A variant of down for rows that are read in order. */
-export function inOrder(variant: DownVariant): DownVariant {
-  return variant.sums === 'half' ? { ...variant, sums: 'row', workgroups: SOFTWARE_WORKGROUPS } : variant;
 }
 
 /** The slots of a row kernel over rows that are stored so, in a variant. */

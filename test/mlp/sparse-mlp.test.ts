@@ -87,6 +87,30 @@ const configs: Record<string, Config> = {
     storage: 'texture',
     strategies: ['dense', 'indexed'],
   },
+  // Rows of all matrices in one piece: all ways, both forms, scales between the parts, shards, and converted on the way.
+  'whole rows, all biases': { rows: 100, hidden: 64, biases: ALL, wholeRows: true, batches: [1, 9] },
+  'whole rows, plain, q8 into a slab of f32': {
+    rows: 100,
+    hidden: 77,
+    plain: true,
+    dtype: 'q8',
+    slabDtype: 'f32',
+    biases: ['up', 'down'],
+    wholeRows: true,
+    batches: [1, 9],
+  },
+  'whole rows, q4': { rows: 37, hidden: 77, dtype: 'q4', wholeRows: true, strategies: ['indexed', 'repack'] },
+  'whole rows, f16, shards in textures': {
+    rows: 300,
+    hidden: 130,
+    activation: 'relu',
+    dtype: 'f16',
+    storage: 'texture',
+    wholeRows: true,
+    maxShardBytes: 60_000,
+    downRows: true,
+    batches: [1, 9],
+  },
   'shards, biases, hidden 13': { rows: 37, hidden: 13, biases: ALL, maxShardBytes: 1300, batches: [1, 8] },
   'shards, f16, 500 rows': {
     rows: 500,
@@ -277,7 +301,10 @@ describeAdapters('sparse MLP', (ctx) => {
     const { weights, twin } = makeLayer(config, 100 + order);
     const before = gpuBytes(ctx.device);
     const mlp = await SparseMLP.create(ctx.device, { ...weights, ...config });
-    if (config.maxShardBytes) expect(mlp.pool.field('down').shards.length).toBeGreaterThan(2);
+    if (config.maxShardBytes) {
+      const [{ shards }] = mlp.pool.fields.values();
+      expect(shards.length).toBeGreaterThan(2);
+    }
     const random = randomSource(200 + order);
     const scores = randoms(random, rows, 1);
     const masks: (Bitmask | undefined)[] = [

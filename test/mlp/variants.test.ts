@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StoredDtype } from '../../src/gpu/layout.js';
 import type { Traits } from '../../src/gpu/traits.js';
-import { downVariants, forAllRows, inOrder, type RowKind, rowVariants } from '../../src/mlp/variants.js';
+import { downVariants, forAllRows, type RowKind, rowVariants } from '../../src/mlp/variants.js';
 
 const lavapipe: Traits = {
   software: true,
@@ -93,14 +93,6 @@ describe('variants of row kernels', () => {
         }
       }
     }
-  });
-
-  it('take half rows of a list in textures, which needs no second pass, and whole ones in order', () => {
-    const [best, ...others] = downVariants(lavapipe, 'f32', false, 2048, 'texture');
-    expect(best).toMatchObject({ sums: 'half', workgroups: 2 });
-    const whole = others.find(({ sums }) => sums === 'row');
-    expect(inOrder(best)).toEqual(whole);
-    for (const one of others) if (one.sums !== 'half') expect(inOrder(one)).toBe(one);
   });
 
   it('do without what useSoftwareKernels brings where nobody called it', () => {
