@@ -6,6 +6,7 @@ import elementWord from '../../shaders/lib/element_word.wgsl';
 import walkGrid from '../../shaders/lib/walk_grid.wgsl';
 import walkGroup from '../../shaders/lib/walk_group.wgsl';
 import walkLane from '../../shaders/lib/walk_lane.wgsl';
+import readRowsCode from '../../shaders/read_rows.wgsl';
 import readSumCode from '../../shaders/read_sum.wgsl';
 import { BufferGroup, upload } from '../gpu/buffers.js';
 import { encodeDispatch, type Kernel, type KernelTable, kernel } from '../gpu/kernel.js';
@@ -38,6 +39,21 @@ export const readSum: KernelTable = {
   },
   constants: { WORKGROUP: 64 },
 };
+
+/** The same over rows here and there, as a list of one row in ten has them. ROW: vectors of a row. */
+export const readRows: KernelTable = {
+  name: 'read_rows',
+  code: readRowsCode,
+  slots: { element: { quad: elementQuad, texels: elementTexels } },
+  constants: { WORKGROUP: 64, ROW: 512, EVERY: 10 },
+};
+/** Lanes of a workgroup, and workgroups of each list. */
+const ROW_SIZES = [
+  [8, 4],
+  [8, 16],
+  [64, 16],
+  [64, 64],
+] as const;
 
 /** One formulation: element and walk as in the table, lanes of a workgroup, workgroups. */
 export interface Formulation {
@@ -174,6 +190,36 @@ export class Ceilings {
       finalists.set(this.device, { ...finalists.get(this.device), [storage]: first });
     }
     return sorted;
+  }
+
+  /** GB/s of the fastest read-only sum over one row of so many bytes in ten, and again until all were read. */
+  async rows(storage: RowStorage, rowBytes: number, repeats: number): Promise<Stats> {
+    this.out ??= this.memory.storage('ceiling sums', 4 * MOST_LANES);
+    const bindings = { data: this.source(storage), out: this.out };
+    const { EVERY } = readRows.constants;
+    const ROW = rowBytes / 16;
+    const bytes = Math.floor(READ_BYTES / (rowBytes * EVERY)) * rowBytes * EVERY;
+    const arms = ROW_SIZES.map(([WORKGROUP, groups]) => {
+      const slots = { element: storage === 'texture' ? 'texels' : 'quad' };
+      const made = kernel(this.device, readRows, { slots, constants: { WORKGROUP, ROW } });
+      const grid = [groups * EVERY, 1, 1] as const;
+      return { kernel: made, group: made.bind(bindings), grid, rates: [] as number[] };
+    });
+    const random = randomSource(arms.length);
+    for (let r = 0; r <= repeats; r++) {
+      for (const { rates, ...dispatch } of shuffle([...arms], random)) {
+        const ms = await this.timer.time((encoder) => {
+          const pass = encoder.beginComputePass({ label: 'pairslab read ceiling' });
+          encodeDispatch(pass, dispatch);
+          pass.end();
+        });
+        // The first compiles.
+        if (r > 0) rates.push(bytes / ms / 1e6);
+      }
+    }
+    return arms
+      .map(({ rates }) => statsOf(rates))
+      .reduce((best, one) => (one.median > best.median ? one : best));
   }
 
   destroy(): void {

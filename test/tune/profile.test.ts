@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { readRows as readRowsTwin } from '../../shaders/read_rows.js';
 import { readSum as readSumTwin } from '../../shaders/read_sum.js';
 import { OptionError, ShapeError } from '../../src/errors.js';
 import { BufferGroup, gpuBytes, storageBuffer, upload } from '../../src/gpu/buffers.js';
@@ -18,7 +19,7 @@ import { fusedUpdate } from '../../src/mlp/fused-update.js';
 import { SparseMLP } from '../../src/mlp/sparse-mlp.js';
 import type { Strategy } from '../../src/mlp/strategy.js';
 import { requestDevice } from '../../src/node/device.js';
-import { readSum } from '../../src/tune/ceilings.js';
+import { readRows, readSum } from '../../src/tune/ceilings.js';
 import { type Profile, profileMLP, profileModel } from '../../src/tune/profile.js';
 import { type RecordedDispatch, RecordingPass } from '../../src/tune/recording.js';
 import { describeAdapters } from '../support/adapters.js';
@@ -202,6 +203,24 @@ describeAdapters('profile of an MLP', (ctx) => {
         const sums = new Uint32Array(await readBuffer(device, out));
         expect(readSumTwin(sums), `${element} ${walk}`).toBe(readSumTwin(words));
       }
+    }
+    // Of lists every row that is in one, once; the last four of 3 workgroups are not four.
+    const [ROW, EVERY] = [12, 10];
+    const whole = new Uint32Array(4 * 4096);
+    whole.set(words);
+    for (const element of ['quad', 'texels']) {
+      const made = kernel(device, readRows, { slots: { element }, constants: { WORKGROUP: 8, ROW, EVERY } });
+      const sums = storageBuffer(device, 'sums', 3 * EVERY * 8 * 4);
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      const group = made.bind({ data: element === 'quad' ? data : texels, out: sums });
+      encodeDispatch(pass, { kernel: made, group, grid: [3 * EVERY, 1, 1] });
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      const read = new Uint32Array(await readBuffer(device, sums));
+      const all = element === 'quad' ? words : whole;
+      expect(readSumTwin(read), `rows of ${element}`).toBe(readRowsTwin(all, 4 * ROW, EVERY));
+      sums.destroy();
     }
     data.destroy();
     out.destroy();
