@@ -143,7 +143,8 @@ interface Measured {
 
 /**
  * The slab's update at the published shape: paired against both repacks, the published hybrid and plain copies, out of a
- * pool in buffers, out of one in textures, and copies out of one whose rows are whole. The ceiling is one large copy from buffer to buffer.
+ * pool in buffers, out of one in textures, and copies out of one whose rows are whole. The ceiling is one large copy from
+ * buffer to buffer.
  */
 export async function updateSuite(context: DeviceContext): Promise<SuiteOutcome> {
   const { device } = context.gpu;

@@ -47,12 +47,13 @@ export const readRows: KernelTable = {
   slots: { element: { quad: elementQuad, texels: elementTexels } },
   constants: { WORKGROUP: 64, ROW: 512, EVERY: 10 },
 };
-/** Lanes of a workgroup, and workgroups of each list. */
+/** Lanes of a workgroup, and workgroups of each list: few for two cores, many for a GPU. */
 const ROW_SIZES = [
   [8, 4],
   [8, 16],
   [64, 16],
   [64, 64],
+  [256, 64],
 ] as const;
 
 /** One formulation: element and walk as in the table, lanes of a workgroup, workgroups. */
