@@ -67,8 +67,8 @@ const REPACKED: readonly Arm[] = [
   'repack_copies',
   'repack_copies_whole',
 ];
-const TEXELS: readonly Arm[] = ['paired_texels', 'repack_texels'];
-const storageOf = (arm: Arm): RowStorage => (TEXELS.includes(arm) ? 'texture' : 'buffer');
+const storageOf = (arm: Arm): RowStorage => (arm.endsWith('_texels') ? 'texture' : 'buffer');
+/** Which pool it copies out of. */
 type Home = RowStorage | 'whole';
 const homeOf = (arm: Arm): Home => (arm.endsWith('_whole') ? 'whole' : storageOf(arm));
 

@@ -242,7 +242,10 @@ async function start(trial: Trial, variant: TunedEntry['variant'], record: Recor
   return { variant, sample, first };
 }
 
-/** Builds a variant and runs it once, which compiles it, from a result of zeros. @throws Error with what the device has against it. */
+/**
+ * Builds a variant and runs it once, which compiles it, from a result of zeros.
+ * @throws Error with what the device has against it.
+ */
 async function prepare(trial: Trial, variant: TunedEntry['variant']): Promise<Record> {
   const { device, subject, timer, signal } = trial;
   signal?.throwIfAborted();

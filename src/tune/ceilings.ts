@@ -9,7 +9,7 @@ import walkLane from '../../shaders/lib/walk_lane.wgsl';
 import readRowsCode from '../../shaders/read_rows.wgsl';
 import readSumCode from '../../shaders/read_sum.wgsl';
 import { BufferGroup, upload } from '../gpu/buffers.js';
-import { encodeDispatch, type Kernel, type KernelTable, kernel } from '../gpu/kernel.js';
+import { type Dispatch, encodeDispatch, type KernelTable, kernel } from '../gpu/kernel.js';
 import type { RowStorage } from '../gpu/storage.js';
 import { copyToTexels, createTexels } from '../gpu/texels.js';
 import { randomSource, type Stats, shuffle, statsOf } from './stats.js';
@@ -166,23 +166,15 @@ export class Ceilings {
   ): Promise<{ formulation: Formulation; gbps: Stats }[]> {
     this.out ??= this.memory.storage('ceiling sums', 4 * MOST_LANES);
     const { out } = this;
-    const arms = formulations.map((formulation) => {
-      const { element, walk, workgroup: WORKGROUP } = formulation;
+    const arms = formulations.map((formulation): Dispatch => {
+      const { element, walk, workgroup: WORKGROUP, groups } = formulation;
       const made = kernel(this.device, readSum, { slots: { element, walk }, constants: { WORKGROUP } });
       const data = this.source(storageOf(formulation));
-      return { formulation, kernel: made, group: made.bind({ data, out }), rates: [] as number[] };
+      return { kernel: made, group: made.bind({ data, out }), grid: [groups, 1, 1] };
     });
-    const random = randomSource(arms.length);
-    for (let r = 0; r <= repeats; r++) {
-      for (const [i, arm] of shuffle([...arms], random).entries()) {
-        this.onProgress?.(r * arms.length + i, (repeats + 1) * arms.length);
-        const ms = await this.timer.time((encoder) => this.encode(encoder, arm));
-        // The first compiles.
-        if (r > 0) arm.rates.push(READ_BYTES / ms / 1e6);
-      }
-    }
-    const sorted = arms
-      .map(({ formulation, rates }) => ({ formulation, gbps: statsOf(rates) }))
+    const rates = await this.inTurns(arms, READ_BYTES, repeats);
+    const sorted = formulations
+      .map((formulation, f) => ({ formulation, gbps: rates[f] }))
       .sort((a, b) => b.gbps.median - a.gbps.median);
     for (const storage of STORAGES) {
       if (!WIDE[storage].every((one) => formulations.includes(one))) continue;
@@ -200,27 +192,13 @@ export class Ceilings {
     const { EVERY } = readRows.constants;
     const ROW = rowBytes / 16;
     const bytes = Math.floor(READ_BYTES / (rowBytes * EVERY)) * rowBytes * EVERY;
-    const arms = ROW_SIZES.map(([WORKGROUP, groups]) => {
+    const arms = ROW_SIZES.map(([WORKGROUP, groups]): Dispatch => {
       const slots = { element: storage === 'texture' ? 'texels' : 'quad' };
       const made = kernel(this.device, readRows, { slots, constants: { WORKGROUP, ROW } });
-      const grid = [groups * EVERY, 1, 1] as const;
-      return { kernel: made, group: made.bind(bindings), grid, rates: [] as number[] };
+      return { kernel: made, group: made.bind(bindings), grid: [groups * EVERY, 1, 1] };
     });
-    const random = randomSource(arms.length);
-    for (let r = 0; r <= repeats; r++) {
-      for (const { rates, ...dispatch } of shuffle([...arms], random)) {
-        const ms = await this.timer.time((encoder) => {
-          const pass = encoder.beginComputePass({ label: 'pairslab read ceiling' });
-          encodeDispatch(pass, dispatch);
-          pass.end();
-        });
-        // The first compiles.
-        if (r > 0) rates.push(bytes / ms / 1e6);
-      }
-    }
-    return arms
-      .map(({ rates }) => statsOf(rates))
-      .reduce((best, one) => (one.median > best.median ? one : best));
+    const rates = await this.inTurns(arms, bytes, repeats);
+    return rates.reduce((best, one) => (one.median > best.median ? one : best));
   }
 
   destroy(): void {
@@ -237,13 +215,23 @@ export class Ceilings {
     return finalists.get(this.device)?.[storage] ?? WIDE[storage];
   }
 
-  private encode(
-    encoder: GPUCommandEncoder,
-    arm: { kernel: Kernel; group: GPUBindGroup; formulation: Formulation },
-  ): void {
-    const pass = encoder.beginComputePass({ label: 'pairslab read ceiling' });
-    encodeDispatch(pass, { kernel: arm.kernel, group: arm.group, grid: [arm.formulation.groups, 1, 1] });
-    pass.end();
+  /** GB/s of each, which reads so many bytes: they take turns in shuffled order. */
+  private async inTurns(arms: readonly Dispatch[], bytes: number, repeats: number): Promise<Stats[]> {
+    const rates = arms.map(() => [] as number[]);
+    const random = randomSource(arms.length);
+    for (let r = 0; r <= repeats; r++) {
+      for (const [i, arm] of shuffle([...arms.keys()], random).entries()) {
+        this.onProgress?.(r * arms.length + i, (repeats + 1) * arms.length);
+        const ms = await this.timer.time((encoder) => {
+          const pass = encoder.beginComputePass({ label: 'pairslab read ceiling' });
+          encodeDispatch(pass, arms[arm]);
+          pass.end();
+        });
+        // The first compiles.
+        if (r > 0) rates[arm].push(bytes / ms / 1e6);
+      }
+    }
+    return rates.map((values) => statsOf(values));
   }
 
   /** What is read: the same bytes in a buffer and in a texture. */
