@@ -55,9 +55,9 @@ export function mlpRows(
   if (!row) {
     return { first: field(gated ? 'gateUp' : 'up') as StoredRows, down: field('down') as StoredRows, bias };
   }
-  const first = row.parts.slice(0, -1);
-  const start = first.reduce((sum, cols) => sum + partVectors(cols, row.dtype), 0);
-  return { first: { ...row, parts: first }, down: { ...row, parts: row.parts.slice(-1), start }, bias };
+  // Both read the whole rows, each its own of their parts, which are of one width.
+  const [cols, ...others] = row.parts;
+  return { first: row, down: { ...row, start: others.length * partVectors(cols, row.dtype) }, bias };
 }
 
 function matrix(values: Values, name: string): MatrixData {

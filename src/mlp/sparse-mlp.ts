@@ -188,7 +188,12 @@ export class SparseMLP {
 
   /** The slab that `repack` and `paired` keep; made on first use. */
   get slab(): Slab {
-    this.packed ??= this.makeSlab();
+    if (this.packed) return this.packed;
+    const { capacity, slab, slabDtype, pendingUpdates, label = 'mlp' } = this.options;
+    // Biases stay f32, whatever the matrices become.
+    const names = [...this.pool.fields.keys()].filter((name) => name !== 'bias');
+    const dtype = slabDtype && Object.fromEntries(names.map((name) => [name, slabDtype]));
+    this.packed = new Slab(this.pool, { pendingUpdates, label: `${label} slab`, ...slab, capacity, dtype });
     return this.packed;
   }
 
@@ -334,14 +339,6 @@ export class SparseMLP {
   explain(step: Pick<EncodeStep, 'mask' | 'batch' | 'reuse'> = {}): Explanation {
     const { mask, batch = 1, reuse } = step;
     return decide(this.device, this.dtype, this.stepOf(stepRows(mask, batch, this.all), batch, reuse).shape);
-  }
-
-  private makeSlab(): Slab {
-    const { capacity, slab, slabDtype, pendingUpdates, label = 'mlp' } = this.options;
-    // Biases stay f32, whatever the matrices become.
-    const names = [...this.pool.fields.keys()].filter((name) => name !== 'bias');
-    const dtype = slabDtype && Object.fromEntries(names.map((name) => [name, slabDtype]));
-    return new Slab(this.pool, { pendingUpdates, label: `${label} slab`, ...slab, capacity, dtype });
   }
 
   private get dtype(): StoredDtype {
