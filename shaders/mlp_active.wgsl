@@ -7,6 +7,7 @@
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(6) var<storage, read_write> counts: array<u32>; // active rows of each run
 @group(0) @binding(7) var<storage, read> down_bias: array<vec4<f32>>;
+@group(0) @binding(16) var<storage, read_write> stream_out: array<vec4<f32>>; // a part a workgroup
 //@slot team
 //@slot stream
 //@slot quads

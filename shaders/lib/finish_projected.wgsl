@@ -1,4 +1,5 @@
 // Of fresh_projected: the heads' outputs meet the last projection's columns that are theirs.
+@group(0) @binding(16) var<storage, read_write> stream_out: array<vec4<f32>>; // a part a workgroup
 fn finish(b: u32, head: u32, span: u32, spans: u32, quad: u32, best: f32, total: f32, sum: vec4<f32>) {
   if (quad < HEAD_QUADS) { out_x[(head % HEADS) * HEAD_QUADS + quad] = sum / total; }
 }

@@ -16,6 +16,8 @@ export interface FusedAttentionOptions {
   /** [columns, heads · headDim], without biases. */
   output: StoredRows;
   norm: StreamNorm;
+  /** Of the first layer, which takes the residual stream from its token's row. */
+  embedding?: { rows: StoredRows; tokens: GPUBuffer };
   /** (1, position) */
   step: GPUBuffer;
   /** [position, half a head] of (cos, sin). */
@@ -31,8 +33,12 @@ export interface FusedAttentionOptions {
 
 /** Heads that share their keys and values, at most: those of a workgroup. */
 const MOST_SHARED = 4;
-/** Storage buffers of the kernel, with biases. */
-const BUFFERS = 9;
+/** Storage buffers of the kernel, with biases and the embedding's rows. */
+const BUFFERS = 10;
+
+/** Whether the first layer's attention can look its token up: in rows of one shard, stored like its own. */
+const servesEmbedding = (rows: StoredRows, { dtype, storage, parts }: StoredRows): boolean =>
+  rows.shards.length === 1 && rows.dtype === dtype && rows.storage === storage && rows.parts[0] === parts[0];
 
 /**
  * `attention` in the variant `projected`: norm, projections, rope, the write to the cache, attention and the projection of
@@ -46,7 +52,7 @@ export class FusedAttention {
    * no whole quads.
    */
   static make(memory: BufferGroup, options: FusedAttentionOptions): FusedAttention | undefined {
-    const { shape, qkv, output } = options;
+    const { shape, qkv, output, embedding } = options;
     const { heads, kvHeads, headDim } = shape;
     const traits = traitsOf(memory.device);
     const shared = heads / kvHeads;
@@ -61,6 +67,7 @@ export class FusedAttention {
       qkv.storage === output.storage &&
       qkv.shards.length === 1 &&
       output.shards.length === 1 &&
+      (!embedding || servesEmbedding(embedding.rows, qkv)) &&
       memory.device.limits.maxStorageBuffersPerShaderStage >= BUFFERS;
     return x && out && serves ? new FusedAttention(memory, options, [x, out]) : undefined;
   }
@@ -70,7 +77,7 @@ export class FusedAttention {
     options: FusedAttentionOptions,
     [x, out]: readonly [WholeRows, WholeRows],
   ) {
-    const { shape, qkv, qkvBias, output, norm, step, turns, keys, values, stride, out: left } = options;
+    const { shape, qkv, qkvBias, output, norm, embedding, step, turns, keys, values, stride } = options;
     const { heads, kvHeads, headDim } = shape;
     const { device } = memory;
     const traits = traitsOf(device);
@@ -88,6 +95,7 @@ export class FusedAttention {
       slots: {
         ...choice.slots,
         fresh: 'projected',
+        stream: embedding ? 'token' : 'parts',
         finish: 'projected',
         dtype,
         stored_quads: quads,
@@ -111,6 +119,7 @@ export class FusedAttention {
         params: memory.uniform('attention params', [heads, kvHeads, headDim, 0, 0, scale]),
         projections: memory.uniform('projections', [qkv.rowBytes / 16, output.rowBytes / 16, group]),
         step,
+        tokens: embedding?.tokens,
         qkv_weights: qkv.shards[0].memory,
         qkv_bias: qkvBias?.shards[0].memory,
         out_weights: output.shards[0].memory,
@@ -119,8 +128,9 @@ export class FusedAttention {
         values,
       },
       norm,
+      embedding: embedding?.rows,
       stride,
-      out: left,
+      out: options.out,
       parts: kvHeads,
     });
   }

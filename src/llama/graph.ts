@@ -84,7 +84,8 @@ export class LlamaGraph {
   private readonly memory: BufferGroup;
   private readonly embeds: SmallOp[];
   private readonly norm?: SmallOp;
-  private readonly head: RowOp;
+  /** Where it is not fused. */
+  private readonly head?: RowOp;
   private normedHead?: RowOp;
   private readonly x: GPUBuffer;
   private readonly qkv: GPUBuffer;
@@ -161,9 +162,19 @@ export class LlamaGraph {
     });
     this.stream = { buffer: this.x, count: 1 };
     if (!batched && compute === 'f32') {
-      const { step, x, normed, xStride } = this;
+      const { tokens, step, x, normed, xStride, logits } = this;
       const thresholds = options.thresholds.map((threshold, l) => (options.choosers?.[l] ? null : threshold));
-      this.fused = FusedLayers.make(memory, { weights, cache, thresholds, step, x, normed, xStride });
+      this.fused = FusedLayers.make(memory, {
+        weights,
+        cache,
+        thresholds,
+        tokens,
+        step,
+        x,
+        normed,
+        xStride,
+        logits,
+      });
     }
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
       return {
@@ -208,7 +219,7 @@ export class LlamaGraph {
       };
     });
     this.norm = batched ? this.makeNorm(weights.finalNorm) : undefined;
-    this.head = this.makeHead(norm);
+    this.head = this.fused?.head ? undefined : this.makeHead(norm);
   }
 
   /** Values of a row of logits. */
@@ -243,7 +254,7 @@ export class LlamaGraph {
   }
 
   encodeEmbed(pass: GPUComputePassEncoder, batch: number): void {
-    for (const op of this.embeds) run(pass, op, batch);
+    if (!this.fused?.embeds) for (const op of this.embeds) run(pass, op, batch);
     this.stream = { buffer: this.x, count: 1 };
   }
 
@@ -304,12 +315,13 @@ export class LlamaGraph {
   /** Batched: the last norm. A single token: the head does it. */
   encodeFinalNorm(pass: GPUComputePassEncoder, batch: number): void {
     if (this.norm) run(pass, this.norm, batch);
-    this.putTogether(pass, this.weights.finalNorm);
+    if (!this.fused?.head) this.putTogether(pass, this.weights.finalNorm);
   }
 
   /** logits = head · x, of what the layers left. */
   encodeHead(pass: GPUComputePassEncoder, batch: number): void {
-    this.runHead(pass, this.head, batch);
+    if (this.head) this.runHead(pass, this.head, batch);
+    else this.fused?.head?.encode(pass, this.stream);
   }
 
   /** logits = head · normed, for a `normed` that a batched graph left: the last token of a prompt. */

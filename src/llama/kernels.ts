@@ -18,10 +18,13 @@ import lane1 from '../../shaders/lib/lane_1.wgsl';
 import lane2 from '../../shaders/lib/lane_2.wgsl';
 import lane4 from '../../shaders/lib/lane_4.wgsl';
 import lane8 from '../../shaders/lib/lane_8.wgsl';
+import stream from '../../shaders/lib/stream.wgsl';
+import streamToken from '../../shaders/lib/stream_token.wgsl';
 import nextNone from '../../shaders/lib/next_none.wgsl';
 import nextScaled from '../../shaders/lib/next_scaled.wgsl';
 import rowParams from '../../shaders/lib/row_params.wgsl';
 import turned from '../../shaders/lib/turned.wgsl';
+import logitsCode from '../../shaders/logits.wgsl';
 import nextTokenCode from '../../shaders/next_token.wgsl';
 import rmsNormCode from '../../shaders/rms_norm.wgsl';
 import ropeCode from '../../shaders/rope.wgsl';
@@ -43,6 +46,14 @@ export const rmsNorm: KernelTable = {
   code: rmsNormCode,
   slots: {},
   constants: { WORKGROUP: 64 },
+};
+
+/** `linear` of all rows, from the residual stream on. */
+export const logits: KernelTable = {
+  name: 'logits',
+  code: logitsCode,
+  slots: { ...whole, params: { row: rowParams }, quads },
+  constants: { ...wholeDefaults, RESIDENT: 1 },
 };
 
 export const nextToken: KernelTable = {
@@ -85,6 +96,7 @@ export const attention: KernelTable = {
     walk: { tiles: attendTiles, subgroup: attendSubgroup },
     finish: { head: finishHead, span: finishSpan, projected: finishProjected },
     ...whole,
+    stream: { ...whole.stream, token: streamToken + stream },
     // Of the projections, where a lane's quads of a head are others.
     stored_quads: quads,
     bias: shared.bias,

@@ -1,5 +1,6 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { type Bindable, type Dispatch, encodeDispatch, type Kernel, kernel } from '../gpu/kernel.js';
+import type { StoredRows } from './row-op.js';
 import { sumStream } from './threshold-kernels.js';
 
 /** One token's residual stream as a sum of `[count, stride]` f32: what each of a kernel's workgroups left. */
@@ -16,10 +17,12 @@ export interface StreamNorm {
 }
 
 export interface StreamOpOptions {
-  /** One with lib/stream_in.wgsl, and all that it is bound to besides. */
+  /** One with lib/stream.wgsl, and all that it is bound to besides. */
   kernel: Kernel;
   buffers: Readonly<Record<string, Bindable | undefined>>;
   norm: StreamNorm;
+  /** Where the kernel reads lib/stream_token.wgsl: what it looks the token up in. */
+  embedding?: StoredRows;
   /** Of the stream, in values. */
   stride: number;
   /** `[at least parts, stride]` */
@@ -28,7 +31,7 @@ export interface StreamOpOptions {
   parts: number;
 }
 
-/** A kernel that goes from residual stream to residual stream. */
+/** A kernel that reads the residual stream, and mostly leaves one. */
 export class StreamOp {
   private readonly memory: BufferGroup;
   private readonly options: StreamOpOptions;
@@ -53,11 +56,14 @@ export class StreamOp {
   }
 
   private bind({ buffer, count }: Stream): GPUBindGroup {
-    const { kernel, buffers, norm, stride, out } = this.options;
+    const { kernel, buffers, norm, embedding, stride, out } = this.options;
     const { columns, eps, weight } = norm;
+    const [shard] = embedding?.shards ?? [];
+    const token = [shard?.rows ?? 0, (embedding?.rowBytes ?? 0) / 16];
     return kernel.bind({
       ...buffers,
-      stream: this.memory.uniform('stream', [count, stride / 4, f32Bits(columns), f32Bits(eps)]),
+      stream: this.memory.uniform('stream', [count, stride / 4, f32Bits(columns), f32Bits(eps), ...token]),
+      token_weights: shard?.memory,
       stream_in: buffer,
       norm_weight: weight,
       stream_out: out,

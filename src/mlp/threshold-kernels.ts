@@ -6,7 +6,8 @@ import predictLowRank from '../../shaders/lib/predict_low_rank.wgsl';
 import predictSigns from '../../shaders/lib/predict_signs.wgsl';
 import residentSum from '../../shaders/lib/resident_sum.wgsl';
 import residentX from '../../shaders/lib/resident_x.wgsl';
-import streamIn from '../../shaders/lib/stream_in.wgsl';
+import stream from '../../shaders/lib/stream.wgsl';
+import streamParts from '../../shaders/lib/stream_parts.wgsl';
 import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
 import teamAdd from '../../shaders/lib/team_add.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
@@ -54,7 +55,7 @@ export const upArriving: KernelTable = {
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
   team: { subgroup: teamSubgroup + teamAdd },
-  stream: { in: streamIn },
+  stream: { parts: streamParts + stream },
   x,
   dtype,
   resident: { x: residentX },

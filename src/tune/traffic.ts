@@ -38,7 +38,8 @@ export function nameOf({ bound, pipeline }: RecordedDispatch): string {
     .replace(/^(self_attn\.|mlp[. ])/, '');
   if (!matrix || matrix === name) return name;
   // A head that is tied to the embedding.
-  return name === 'linear' && matrix === 'embedding' ? 'linear head' : `${name} ${matrix}`;
+  const tied = (name === 'linear' || name === 'logits') && matrix === 'embedding';
+  return `${name} ${tied ? 'head' : matrix}`;
 }
 
 /**
@@ -65,7 +66,7 @@ export function leastBytes(
     // Of the cache it writes one token's part, which is as large as what it reads.
     if (kernel.name === 'rope') return 2 * size('qkv');
     if (buffers.has('keys')) return layer ? layer.cache + size('qkv_weights') + size('out_weights') : null;
-    // The one kernel that looks its rows up: what it reads of the table is as large as what it writes, in f32.
+    // Looks its rows up: what it reads of the table is as large as what it writes, in f32.
     if (buffers.has('tokens')) return 2 * size('x') + size('scaled') + size('next_norm');
     if (!buffers.has('weights')) {
       return [...buffers.values()].reduce((sum, binding) => sum + sizeOf(binding), 0);

@@ -1,7 +1,8 @@
-/** mlp_active, and attention from residual stream to residual stream, by the ops that layers run, on adapters that have them. */
+/** mlp_active, attention from residual stream to residual stream, and logits, by the ops that layers run, where adapters have them. */
 import { expect, it } from 'vitest';
 import { attention as attentionTwin } from '../../shaders/attention.js';
 import { linear as linearTwin } from '../../shaders/linear.js';
+import { logits as logitsTwin } from '../../shaders/logits.js';
 import { mlpActive as mlpTwin } from '../../shaders/mlp_active.js';
 import { rmsNorm as normTwin } from '../../shaders/rms_norm.js';
 import { rope as ropeTwin } from '../../shaders/rope.js';
@@ -11,6 +12,8 @@ import { STORED_DTYPES, type StoredDtype } from '../../src/gpu/layout.js';
 import type { RowStorage } from '../../src/gpu/storage.js';
 import { traitsOf } from '../../src/gpu/traits.js';
 import { FusedAttention } from '../../src/llama/fused-attention.js';
+import { FusedHead } from '../../src/llama/fused-head.js';
+import { NO_TOKEN } from '../../src/llama/kernels.js';
 import { FusedMlp, runsOf, wholeRows } from '../../src/mlp/fused-mlp.js';
 import type { Stream } from '../../src/mlp/stream.js';
 import { DevicePool } from '../../src/pool/device-pool.js';
@@ -22,6 +25,7 @@ import { randomValues, source } from './make.js';
 import { nameOf, pairwise } from './pairwise.js';
 
 const EPS = 1e-3;
+const TOKENS = 5;
 const frequenciesOf = (half: number) => Float64Array.from({ length: half }, (_, d) => 10_000 ** (-d / half));
 
 /** A residual stream in parts, what it is together, and its norm. */
@@ -33,7 +37,7 @@ function streamOf(lab: Lab, random: () => number, cols: number, count: number) {
   });
   const weight = randomValues(random, cols);
   const from: Stream = { buffer: lab.buffer(parts), count };
-  const norm = { weight: lab.buffer(weight), columns: cols, eps: EPS };
+  const norm = { weight: lab.buffer(weight), values: weight, columns: cols, eps: EPS };
   return { from, norm, residual, x: normTwin(residual, weight, EPS) };
 }
 
@@ -172,7 +176,8 @@ const attentions = pairwise(
     dim: [8, 32, 64],
     position: [0, 1, 70],
     bias: [false, true],
-    parts: [1, 4],
+    /** 0: the token's row of the embedding. */
+    parts: [1, 4, 0],
   } as const,
   source(32),
 );
@@ -187,7 +192,16 @@ describeAdapters('attention from residual stream to residual stream', (ctx) => {
         serving(ctx, dtype, (heads / kvHeads) * dim, one.storage, skip);
         const random = source(seed + 50);
         const memory = new BufferGroup(ctx.device);
-        const { from, norm, residual, x } = streamOf(lab, random, cols, parts);
+        let tokens: GPUBuffer | undefined;
+        const { from, norm, residual, x } = streamOf(lab, random, cols, Math.max(1, parts));
+        const table = matrix(ctx.device, randomValues(random, TOKENS * cols), cols, dtype, one.storage);
+        if (parts === 0) {
+          // Of a token that is none, the last row.
+          const token = seed % 2 ? 1 : TOKENS - 1;
+          residual.set(table.values.slice(token * cols, (token + 1) * cols));
+          x.set(normTwin(residual, norm.values, EPS));
+          tokens = lab.buffer(Uint32Array.of(seed % 2 ? token : NO_TOKEN));
+        }
         const rows = (heads + 2 * kvHeads) * dim;
         const qkv = matrix(ctx.device, small(random, rows, cols), cols, dtype, one.storage);
         const wide = heads * dim;
@@ -222,6 +236,7 @@ describeAdapters('attention from residual stream to residual stream', (ctx) => {
           qkvBias: biasPool?.field('weight'),
           output: output.rows,
           norm,
+          embedding: tokens && { rows: table.rows, tokens },
           step: lab.uniform([1, position]),
           turns: lab.buffer(turns),
           keys,
@@ -265,7 +280,48 @@ describeAdapters('attention from residual stream to residual stream', (ctx) => {
           expect(Math.abs(gotValues[at] - newValues[c])).toBeLessThan(off);
         }
         expect(gotKeys[(position + 1) * kvHeads * dim], 'beyond this position').toBeNaN();
-        for (const pool of [qkv.pool, output.pool, biasPool]) pool?.destroy();
+        for (const pool of [qkv.pool, output.pool, table.pool, biasPool]) pool?.destroy();
+        memory.destroy();
+      }),
+    );
+  });
+});
+
+const heads = pairwise(
+  {
+    dtype: STORED_DTYPES,
+    storage: ['buffer', 'texture'],
+    cols: [32, 64, 256],
+    N: [3, 75, 1000],
+    parts: [1, 3],
+  } as const,
+  source(33),
+);
+
+describeAdapters('logits', (ctx) => {
+  heads.forEach((one, seed) => {
+    it(nameOf(one), ({ skip }) =>
+      useLab(ctx.device, async (lab) => {
+        const { dtype, cols, N, parts } = one;
+        serving(ctx, dtype, cols, one.storage, skip);
+        const random = source(seed + 90);
+        const memory = new BufferGroup(ctx.device);
+        const { from, norm, residual, x } = streamOf(lab, random, cols, parts);
+        const { pool, rows, values } = matrix(ctx.device, small(random, N, cols), cols, dtype, one.storage);
+        const out = lab.poisoned(N + 5);
+        const op = FusedHead.make(memory, { rows, norm, stride: cols, out });
+        if (!op) throw new Error('these rows can be fused');
+        const encoder = ctx.device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        for (let twice = 0; twice < 2; twice++) op.encode(pass, from);
+        pass.end();
+        ctx.device.queue.submit([encoder.finish()]);
+        const words = await lab.read(out);
+        new Expected(5).check(words.slice(N));
+        const want = logitsTwin({ W: values, residual, weight: norm.values, eps: EPS });
+        const size = linearTwin({ W: sizes(values), x: sizes(x), K: cols });
+        close(Float64Array.from(new Float32Array(words.buffer, 0, N)), want, size, dtype);
+        pool.destroy();
         memory.destroy();
       }),
     );
