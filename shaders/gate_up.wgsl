@@ -16,28 +16,32 @@
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, at: Lane) {
-  let first = (group.y * groups.x + group.x) * ROWS;
   let tile = group.z * BATCH_TILE;
   let count = rows_count();
+  let all = groups.x * groups.y;
+  var first = work_first(group.y * groups.x + group.x, all, at, count);
   // A static grid covers more rows than a list may hold: what lies beyond leaves at once.
   if (first >= count) { return; }
   x_begin(at.local);
-  for (var r = team_first(at) * TILE_ROWS; r < ROWS; r += team_step(at) * TILE_ROWS) {
-    let i = first + r;
-    // Among the rows of a list, a tile of one can pass over those of other shards.
-    if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
-    let gate_parts = tile_parts(at, i, count);
-    let up_parts = gate_parts + Parts(params.part_stride);
-    let x_at = tile * params.x_stride;
-    let sums = tile_pair(at, gate_parts, up_parts, x_at);
-    // As in linear: no loop where every row of the tile has its lane.
-    if (TEAM_LANES >= TILE_ROWS) {
-      put_row(i, team_lane(at), count, gate_parts, sums.gate, sums.up, tile);
-    } else {
-      for (var k = team_lane(at); k < TILE_ROWS; k += team_size(at)) {
-        put_row(i, k, count, gate_parts, sums.gate, sums.up, tile);
+  while (first < count) {
+    for (var r = team_first(at) * TILE_ROWS; r < ROWS; r += team_step(at) * TILE_ROWS) {
+      let i = first + r;
+      // Among the rows of a list, a tile of one can pass over those of other shards.
+      if (team_skips(i < count && (TILE_ROWS > 1u || rows_at(min(i, count - 1u)) != ABSENT))) { continue; }
+      let gate_parts = tile_parts(at, i, count);
+      let up_parts = gate_parts + Parts(params.part_stride);
+      let x_at = tile * params.x_stride;
+      let sums = tile_pair(at, gate_parts, up_parts, x_at);
+      // As in linear: no loop where every row of the tile has its lane.
+      if (TEAM_LANES >= TILE_ROWS) {
+        put_row(i, team_lane(at), count, gate_parts, sums.gate, sums.up, tile);
+      } else {
+        for (var k = team_lane(at); k < TILE_ROWS; k += team_size(at)) {
+          put_row(i, k, count, gate_parts, sums.gate, sums.up, tile);
+        }
       }
     }
+    first = work_next(all, at, count);
   }
 }
 

@@ -1,14 +1,16 @@
 // A whole gated layer for one token, in one dispatch: norm, act(G · x) of all rows, and of each row whose size exceeds the
-// threshold (0: exact) at once U · x and its share of D. A workgroup is one subgroup and has a run of the rows; x stays in
-// its lanes' registers, and so do the sums of its columns, which it leaves as one part of the residual stream. For software
-// adapters and short rows, where a dispatch costs more than the rows it reads: no list, no second pass.
-// Grid: x = parts.
+// threshold (0: exact) at once U · x and its share of D. A workgroup is one subgroup and claims runs of the rows; x
+// stays in its lanes' registers, and so do the sums of a run's columns, which it leaves as one part of the residual stream:
+// the parts, and so the sums, are the same whoever has which. For software adapters and short rows, where a dispatch costs
+// more than the rows it reads: no list, no second pass.
+// Grid: x = RUNS, or fewer.
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(6) var<storage, read_write> counts: array<u32>; // active rows of each run
 @group(0) @binding(7) var<storage, read> down_bias: array<vec4<f32>>;
-@group(0) @binding(16) var<storage, read_write> stream_out: array<vec4<f32>>; // a part a workgroup
+@group(0) @binding(16) var<storage, read_write> stream_out: array<vec4<f32>>; // a part a run
 //@slot team
+//@slot work
 //@slot stream
 //@slot quads
 //@slot x
@@ -32,15 +34,32 @@ var<private> y7: Quads;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, at: Lane) {
+  var run = work_first(group.x, groups.x, at, RUNS);
+  if (run >= RUNS) { return; }
   let norm = stream_begin(at);
   workgroupBarrier();
   tile_begin(at, 0u);
+  while (run < RUNS) {
+    add_run(at, run, norm);
+    run = work_next(groups.x, at, RUNS);
+  }
+}
+
+fn add_run(at: Lane, run: u32, norm: f32) {
   let lane = team_lane(at);
   let step = team_size(at);
-  let share = (params.rows + groups.x - 1u) / groups.x;
-  let end = min(params.rows, (group.x + 1u) * share);
+  let share = (params.rows + RUNS - 1u) / RUNS;
+  let end = min(params.rows, (run + 1u) * share);
   var active_rows = 0u;
-  for (var first = group.x * share; first < end; first += step) {
+  y0 = quads_zero();
+  y1 = y0;
+  y2 = y0;
+  y3 = y0;
+  y4 = y0;
+  y5 = y0;
+  y6 = y0;
+  y7 = y0;
+  for (var first = run * share; first < end; first += step) {
     // As many rows as there are lanes: what follows a row's sum is done for all of them at once.
     let turns = min(step, end - first);
     var mine = 0.0;
@@ -67,15 +86,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       if (RESIDENT > 7u) { y7 = quads_fma(y7, a, down_weight_quads(part, lane + 7u * step)); }
     }
   }
-  if (lane == 0u) { counts[group.x] = active_rows; }
-  put(group.x, lane, y0);
-  if (RESIDENT > 1u) { put(group.x, lane + step, y1); }
-  if (RESIDENT > 2u) { put(group.x, lane + 2u * step, y2); }
-  if (RESIDENT > 3u) { put(group.x, lane + 3u * step, y3); }
-  if (RESIDENT > 4u) { put(group.x, lane + 4u * step, y4); }
-  if (RESIDENT > 5u) { put(group.x, lane + 5u * step, y5); }
-  if (RESIDENT > 6u) { put(group.x, lane + 6u * step, y6); }
-  if (RESIDENT > 7u) { put(group.x, lane + 7u * step, y7); }
+  if (lane == 0u) { counts[run] = active_rows; }
+  put(run, lane, y0);
+  if (RESIDENT > 1u) { put(run, lane + step, y1); }
+  if (RESIDENT > 2u) { put(run, lane + 2u * step, y2); }
+  if (RESIDENT > 3u) { put(run, lane + 3u * step, y3); }
+  if (RESIDENT > 4u) { put(run, lane + 4u * step, y4); }
+  if (RESIDENT > 5u) { put(run, lane + 5u * step, y5); }
+  if (RESIDENT > 6u) { put(run, lane + 6u * step, y6); }
+  if (RESIDENT > 7u) { put(run, lane + 7u * step, y7); }
 }
 
 // The sums of one unit's columns; the first run's have the stream and the bias.

@@ -27,6 +27,8 @@ import tile8x1 from '../shaders/lib/tile_8x1.wgsl';
 import tileLoop from '../shaders/lib/tile_loop.wgsl';
 import tilePart from '../shaders/lib/tile_part.wgsl';
 import tileResident from '../shaders/lib/tile_resident.wgsl';
+import workClaims from '../shaders/lib/work_claims.wgsl';
+import workGrid from '../shaders/lib/work_grid.wgsl';
 import xPlain from '../shaders/lib/x_plain.wgsl';
 import xStaged from '../shaders/lib/x_staged.wgsl';
 import sumsRow from '../shaders/lib/sums_row.wgsl';
@@ -34,6 +36,8 @@ import type { KernelTable } from './gpu/kernel.js';
 import { setSoftwareKernels, type SoftwareKernels, type TextureCosts } from './gpu/storage.js';
 import { traitsOf } from './gpu/traits.js';
 import { copyTexels, createTexels, fasterStorage, mostTexelBytes, uploadTexels } from './gpu/texels.js';
+import { softwareDown, softwareRows } from './mlp/software-variants.js';
+import { setSoftwareVariants } from './mlp/variants.js';
 import { nthPool } from './slab/kernels.js';
 
 /** Fields that one dispatch of a row copy has at most. */
@@ -62,7 +66,8 @@ function more(slot: string, choices: Readonly<Record<string, string>>): Record<s
   if (slot === 'tile' && has('1x8')) return tiles;
   if (slot === 'team' && has('subgroup')) {
     const subgroup = choices.subgroup.replace(teamAdd, teamAddOctets);
-    return has('workgroup') ? { subgroup, shared: teamShared } : { subgroup };
+    const claims = subgroup.replace(workGrid, workClaims);
+    return has('workgroup') ? { subgroup, shared: teamShared + workGrid, claims } : { subgroup };
   }
   if (slot === 'sums' && has('8x1')) return { '1x4': sums1x4, row: sumsRow };
   if (slot === 'dtype' && has('f16')) return { f16_shifted: choices.f16.replace(dtypeF16, dtypeF16Shifted) };
@@ -119,5 +124,6 @@ const software: SoftwareKernels = {
  * to, have been told already.
  */
 export function useSoftwareKernels(device: GPUDevice): void {
+  setSoftwareVariants({ rows: softwareRows, down: softwareDown });
   setSoftwareKernels(device, software);
 }

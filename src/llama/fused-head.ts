@@ -1,8 +1,8 @@
 import type { BufferGroup } from '../gpu/buffers.js';
 import { kernel } from '../gpu/kernel.js';
 import { traitsOf } from '../gpu/traits.js';
-import { runsOf, WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
-import { rowParams, type StoredRows } from '../mlp/row-op.js';
+import { WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
+import { CLAIMERS, rowParams, type StoredRows } from '../mlp/row-op.js';
 import { type Stream, type StreamNorm, StreamOp } from '../mlp/stream.js';
 import { logits } from './kernels.js';
 
@@ -15,6 +15,9 @@ export interface FusedHeadOptions {
   /** [vocab] */
   out: GPUBuffer;
 }
+
+/** That a workgroup claims at a time: 64 KB of 256 values of f32. */
+const ROWS = 64;
 
 /** `logits`: the last norm and the head of one token, from the residual stream in the parts that kernels left of it. */
 export class FusedHead {
@@ -42,13 +45,19 @@ export class FusedHead {
           OCTETS: octets ? 1 : 0,
           RESIDENT: whole.units,
           X_QUADS: stride / 4,
+          ROWS,
         },
       }),
-      buffers: { params: memory.uniform('logits params', params), weights: shard.memory, logits: out },
+      buffers: {
+        params: memory.uniform('logits params', params),
+        weights: shard.memory,
+        logits: out,
+        claims: memory.storage('claims', 4),
+      },
       norm,
       stride,
       out,
-      parts: runsOf(shard.rows),
+      parts: Math.min(CLAIMERS, Math.ceil(shard.rows / ROWS)),
     });
   }
 

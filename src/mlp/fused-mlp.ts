@@ -28,8 +28,8 @@ export interface FusedMlpOptions {
 
 /** What the residual stream's stride is a multiple of: what is fused has no padding. */
 export const WHOLE_VALUES = 32;
-/** Workgroups, as far as rows go; what comes next reads so many parts. */
-const RUNS = 4;
+/** Workgroups, as far as rows go: each claims runs, as many as there are. What comes next reads so many parts. */
+const RUNS = 8;
 const LEAST_ROWS = 64;
 
 /** Parts that `mlp_active` leaves of a layer of so many rows. */
@@ -102,6 +102,7 @@ export class FusedMlp {
           SUBGROUP: subgroup,
           OCTETS: octets ? 1 : 0,
           RESIDENT: rows.units,
+          RUNS: parts,
           X_QUADS: stride / 4,
         },
       }),
@@ -112,6 +113,7 @@ export class FusedMlp {
         down_weights: down.shards[0].memory,
         down_bias: downBias,
         counts: this.counts.buffer,
+        claims: memory.storage('claims', 4),
       },
       norm,
       stride,

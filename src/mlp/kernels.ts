@@ -45,6 +45,7 @@ import teamLane from '../../shaders/lib/team_lane.wgsl';
 import teamAdd from '../../shaders/lib/team_add.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
 import teamWorkgroup from '../../shaders/lib/team_workgroup.wgsl';
+import workGrid from '../../shaders/lib/work_grid.wgsl';
 import tile1x1 from '../../shaders/lib/tile_1x1.wgsl';
 import tile1x8 from '../../shaders/lib/tile_1x8.wgsl';
 import tile2x1 from '../../shaders/lib/tile_2x1.wgsl';
@@ -104,10 +105,10 @@ const tile: Readonly<Record<Exclude<Tile, '8x1' | '4x8' | 'resident'>, string>> 
   '1x8': tilePart + tileX + tile1x8 + tileLoop,
   '4x4': tilePart + tileX + tile4x4 + tileLoop,
 };
-const team: Readonly<Record<Exclude<Team, 'shared'>, string>> = {
-  lane: teamLane,
-  subgroup: teamSubgroup + teamAdd,
-  workgroup: teamWorkgroup,
+const team: Readonly<Record<Exclude<Team, 'shared' | 'claims'>, string>> = {
+  lane: teamLane + workGrid,
+  subgroup: teamSubgroup + teamAdd + workGrid,
+  workgroup: teamWorkgroup + workGrid,
 };
 const sums: Readonly<Record<Exclude<Sums, '1x4' | 'row'>, string>> = {
   '1x1': sums1x1,

@@ -7,15 +7,7 @@ import type { Slab } from '../slab/slab.js';
 import type { ActivationChoice } from './activation.js';
 import type { Compute } from './compute.js';
 import type { MaskedMode, RowsMode } from './kernels.js';
-import {
-  forAllRows,
-  type RowVariant,
-  rowConstants,
-  rowVariant,
-  storedSlots,
-  tileBatch,
-  unitsOf,
-} from './variants.js';
+import { type RowVariant, rowConstants, rowVariant, storedSlots, tileBatch, unitsOf } from './variants.js';
 
 /** One field's rows as a kernel reads them: a pool's shards, or the one buffer of a slab. */
 export type StoredRows = Pick<Field, 'dtype' | 'rowBytes' | 'parts' | 'shards' | 'storage'> & {
@@ -87,6 +79,9 @@ export interface RowOpRun {
   batch: number;
 }
 
+/** Workgroups that claim their rows: enough for any software adapter's threads. One that comes too late leaves at once. */
+export const CLAIMERS = 32;
+
 /** `linear` or `gate_up` over stored rows: one dispatch a shard. */
 export class RowOp {
   private readonly device: GPUDevice;
@@ -94,6 +89,8 @@ export class RowOp {
   private readonly variant: RowVariant;
   private readonly options: RowOpOptions;
   private readonly params: GPUBuffer[];
+  /** lib/work_claims.wgsl */
+  private readonly claims?: GPUBuffer;
   private readonly bound = new Bound<GPUBindGroup[]>();
 
   constructor(memory: BufferGroup, options: RowOpOptions) {
@@ -102,11 +99,14 @@ export class RowOp {
     const kind = table.name.startsWith('gate_up') ? 'gate_up' : 'linear';
     this.device = device;
     this.options = options;
-    const cut =
+    const chosen =
       options.variant ??
       rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute, rows.storage);
-    const most = Math.max(...rows.shards.map((shard) => shard.rows));
-    this.variant = options.mode === 'dense' && !options.variant ? forAllRows(cut, most) : cut;
+    // Kernels of their kind have no claims.
+    this.variant =
+      chosen.team === 'claims' && table.name !== kind
+        ? { ...chosen, team: 'subgroup', ROWS: 4 * chosen.ROWS }
+        : chosen;
     const { team, width } = this.variant;
     // Rows that arrive are multiplied by tiles that read x as they go.
     const tile = options.pool && this.variant.tile === '8x1' ? '2x1' : this.variant.tile;
@@ -126,6 +126,7 @@ export class RowOp {
       slots: Object.fromEntries(Object.entries(slots).filter(([slot]) => Object.hasOwn(table.slots, slot))),
       constants: rowConstants(device, this.variant, rows.dtype, rows.parts[0]),
     });
+    if (team === 'claims') this.claims = memory.storage('claims', 4);
     this.params = rows.shards.map((shard) =>
       memory.uniform(`${table.name} params`, rowParams(options, shard, stored.units)),
     );
@@ -139,7 +140,10 @@ export class RowOp {
       const count = mode === 'dense' || mode === 'masked' ? shard.rows : run.count;
       // An update to no rows at all still has to be noted in the row list.
       const least = mode === 'arriving' ? 1 : 0;
-      const [x, y] = foldGrid(this.device, Math.max(least, Math.ceil(count / this.variant.ROWS)));
+      const pieces = Math.ceil(count / this.variant.ROWS);
+      const [x, y] = this.claims
+        ? [Math.min(CLAIMERS, pieces), 1]
+        : foldGrid(this.device, Math.max(least, pieces));
       encodeDispatch(pass, { kernel: this.kernel, group: groups[s], grid: [x, y, z] });
     });
   }
@@ -161,6 +165,7 @@ export class RowOp {
         residual: norm?.residual,
         scaled: next?.scaled,
         next_norm: next?.weight,
+        claims: this.claims,
       }),
     );
   }

@@ -11,6 +11,7 @@ import streamParts from '../../shaders/lib/stream_parts.wgsl';
 import sumStreamPut from '../../shaders/lib/sum_stream.wgsl';
 import teamAdd from '../../shaders/lib/team_add.wgsl';
 import teamSubgroup from '../../shaders/lib/team_subgroup.wgsl';
+import workClaims from '../../shaders/lib/work_claims.wgsl';
 import upArrivingCode from '../../shaders/up_arriving.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import { arriving, widened } from './fused-update.js';
@@ -55,19 +56,20 @@ export const upArriving: KernelTable = {
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
   team: { subgroup: teamSubgroup + teamAdd },
+  work: { claims: workClaims },
   stream: { parts: streamParts + stream },
   x,
   dtype,
   resident: { x: residentX },
   sum: { row: residentSum },
 };
-export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, OCTETS: 0, X_QUADS: 1 };
+export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, OCTETS: 0, X_QUADS: 1, ROWS: 1 };
 
 export const mlpActive: KernelTable = {
   name: 'mlp_active',
   code: mlpActiveCode,
   slots: { ...whole, params, quads, activation },
-  constants: { ...wholeDefaults, RESIDENT: 1 },
+  constants: { ...wholeDefaults, RESIDENT: 1, RUNS: 1 },
 };
 
 /** `sum_partials` of the residual stream's parts, for kernels that read it whole. */

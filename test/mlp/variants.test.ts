@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { StoredDtype } from '../../src/gpu/layout.js';
 import type { Traits } from '../../src/gpu/traits.js';
-import { downVariants, forAllRows, type RowKind, rowVariants } from '../../src/mlp/variants.js';
+import { softwareDown, softwareRows } from '../../src/mlp/software-variants.js';
+import { downVariants, type RowKind, rowVariants, setSoftwareVariants } from '../../src/mlp/variants.js';
+
+setSoftwareVariants({ rows: softwareRows, down: softwareDown });
 
 const lavapipe: Traits = {
   software: true,
@@ -23,19 +26,22 @@ const gpu: Traits = {
 };
 
 describe('variants of row kernels', () => {
-  it('take more rows a workgroup where x stays in registers and all rows are read, but leave enough workgroups', () => {
-    const [resident, tiled] = rowVariants(lavapipe, 'linear', 'f32', false, 256);
-    expect(resident).toMatchObject({ tile: 'resident', ROWS: 64 });
-    expect([100, 512, 1023, 1024, 2048, 50_000].map((rows) => forAllRows(resident, rows).ROWS)).toEqual([
-      64, 64, 64, 128, 256, 6208,
-    ]);
-    expect(forAllRows(tiled, 50_000)).toBe(tiled);
+  it('have rows claimed on lavapipe by default, 64 KB of f32 at a time, but where segments are listed', () => {
+    const first = (kind: RowKind, cols: number) => rowVariants(lavapipe, kind, 'f32', false, cols)[0];
+    expect(first('linear', 256)).toMatchObject({ team: 'claims', tile: 'resident', ROWS: 64 });
+    expect(first('linear', 896)).toMatchObject({ team: 'claims', tile: '4x1', ROWS: 20 });
+    expect(first('gate_up', 2048)).toMatchObject({ team: 'claims', tile: '4x1', ROWS: 8 });
+    expect(first('gate_up', 8192)).toMatchObject({ team: 'claims', ROWS: 8 });
+    for (const traits of [lavapipe, { ...lavapipe, octets: false }, gpu]) {
+      const teams = rowVariants(traits, 'gate_up_active', 'f32', false, 256).map(({ team }) => team);
+      expect(teams).not.toContain('claims');
+    }
   });
 
   it('widen f16 by shifts where small f32 stay, unless lanes share x', () => {
     const widths = (traits: Traits, batched: boolean) =>
       rowVariants(traits, 'linear', 'f16', batched, 256).map(({ team, width }) => `${team} ${width}`);
-    expect(widths(lavapipe, false)[0]).toBe('subgroup shifted');
+    expect(widths(lavapipe, false)[0]).toBe('claims shifted');
     expect(widths(lavapipe, true)).toContain('shared vector');
     expect(widths(lavapipe, true)).not.toContain('shared shifted');
     expect(widths(gpu, false).join()).not.toContain('shifted');
@@ -46,9 +52,9 @@ describe('variants of row kernels', () => {
     const kept = (dtype: StoredDtype, cols: number, kind: RowKind = 'gate_up') =>
       rowVariants(lavapipe, kind, dtype, false, cols).filter(({ tile }) => tile === '8x1');
     expect([2048, 576, 896, 520].map((cols) => kept('f16', cols).map(({ unroll }) => unroll))).toEqual([
-      [4, 4],
-      [3, 3],
-      [2, 2],
+      [4, 4, 4],
+      [3, 3, 3],
+      [2, 2, 2],
       [],
     ]);
     for (const dtype of ['f16', 'bf16'] as const) {
@@ -89,7 +95,8 @@ describe('variants of row kernels', () => {
           const teams = rowVariants(lavapipe, kind, dtype, false, 256, storage)
             .filter(({ tile }) => tile === 'resident')
             .map(({ team }) => team);
-          expect(new Set(teams)).toEqual(new Set(kind === 'gate_up' ? [] : ['subgroup']));
+          const others = kind === 'linear' ? ['subgroup', 'claims'] : ['subgroup'];
+          expect(new Set(teams)).toEqual(new Set(kind === 'gate_up' ? [] : others));
         }
       }
     }

@@ -26,7 +26,7 @@ const LIMITS: Record<string, number> = {
   './pool': 25 * KB,
   './device-plan': 11.5 * KB,
   './tune': 66 * KB,
-  './kernels': 28 * KB,
+  './kernels': 29.5 * KB,
   './llama': 104 * KB,
   './onnxruntime': 46 * KB,
   './tfjs': 46 * KB,
