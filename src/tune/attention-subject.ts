@@ -30,11 +30,12 @@ export function attentionSubject(memory: BufferGroup, task: TuneTask): Made {
     Array.from({ length: LAYERS }, (_, l) => values(positions * kvHeads * headQuads(headDim) * 4, l + 1));
   const qkvStride = (heads + 2 * kvHeads) * headDim;
   const outStride = heads * headDim;
+  const given = values(batch * qkvStride, 5);
   const shared = {
     shape,
     maxBatch: batch,
     step: memory.uniform('tuning step', [batch, positions - batch]),
-    qkv: values(batch * qkvStride, 5),
+    qkv: memory.storage('tuning qkv', given.size),
     qkvStride,
     turns: values(positions * headDim, 6),
     cache: { keys: cached(), values: cached() },
@@ -46,7 +47,12 @@ export function attentionSubject(memory: BufferGroup, task: TuneTask): Made {
       ...variant,
     })),
     axis: 'spans',
-    outcome: { buffer: shared.out, compare: 'values' },
+    outcome: {
+      buffer: shared.out,
+      compare: 'values',
+      // rope turns queries where they lie.
+      restore: (encoder) => encoder.copyBufferToBuffer(given, 0, shared.qkv, 0, given.size),
+    },
     build(variant) {
       const op = new AttentionOp(memory, { ...shared, variant: variant as unknown as AttentionVariant });
       return (encoder, times) => {

@@ -243,7 +243,7 @@ async function start(trial: Trial, variant: TunedEntry['variant'], record: Recor
 }
 
 /**
- * Builds a variant and runs it once, which compiles it, from a result of zeros.
+ * Builds a variant and runs it once, which compiles it, from a result of zeros and the task's own input.
  * @throws Error with what the device has against it.
  */
 async function prepare(trial: Trial, variant: TunedEntry['variant']): Promise<Record> {
@@ -258,6 +258,7 @@ async function prepare(trial: Trial, variant: TunedEntry['variant']): Promise<Re
     record = made;
     await timer.time((encoder) => {
       encoder.clearBuffer(subject.outcome.buffer);
+      subject.outcome.restore?.(encoder);
       made(encoder, 1);
     });
   } catch (error) {

@@ -9,6 +9,8 @@ export interface Outcome {
    * `bits`: as they are.
    */
   readonly compare: 'values' | 'sums' | 'bits';
+  /** Puts back what runs change of their input, where they do: the next variant is to find what the first one found. */
+  restore?(encoder: GPUCommandEncoder): void;
 }
 
 /** Enough to see that a kernel is wrong, and quick to read. */

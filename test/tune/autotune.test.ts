@@ -140,6 +140,15 @@ describeAdapters('autotune', (ctx) => {
     setTuning(device, null);
   });
 
+  it.each([false, true])('leaves out no variant of attention for its result, batched %s', async (batched) => {
+    // rope turns the queries where they lie: a variant is not to find those that another one turned.
+    const heads = { heads: 4, kvHeads: 2 };
+    const attended: TuneShape = { hidden: 16, rows: 1024, dtype: 'f32', batched, heads };
+    const { notes } = await autotune(ctx.device, [attended], { budgetMs: 20_000 });
+    setTuning(ctx.device, null);
+    expect(notes.filter((note) => note.includes('result'))).toEqual([]);
+  });
+
   it('tunes attention for heads and positions', async () => {
     const { device } = ctx;
     const heads = { heads: 4, kvHeads: 2 };
