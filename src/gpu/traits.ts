@@ -11,7 +11,7 @@ export interface Traits {
   readonly subnormals: boolean;
   readonly timestamps: boolean;
   /** It has what `useSoftwareKernels` brings. */
-  readonly more: boolean;
+  readonly softwareKit: boolean;
   /** The same, on a software adapter whose subgroups have eight lanes, no more and no fewer. */
   readonly octets: boolean;
   /** Storage textures are read faster than storage buffers. */
@@ -23,8 +23,8 @@ const known = new WeakMap<GPUDevice, Traits>();
 /** Reads the traits of `device` from its features and its adapter's info. */
 export function traitsOf(device: GPUDevice): Traits {
   let traits = known.get(device);
-  const more = softwareKernels(device) !== undefined;
-  if (traits?.more !== more) {
+  const softwareKit = softwareKernels(device) !== undefined;
+  if (traits?.softwareKit !== softwareKit) {
     // Firefox has no adapterInfo on devices yet; an unknown adapter is taken for a GPU.
     const info: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
     const name = `${info.vendor} ${info.architecture} ${info.description}`;
@@ -36,9 +36,9 @@ export function traitsOf(device: GPUDevice): Traits {
       subgroup,
       f16: device.features.has('shader-f16'),
       // Tested on each adapter that has it (test/kernels/shifted.test.ts); SwiftShader flushes.
-      subnormals: more && lavapipe,
-      more,
-      octets: more && software && subgroup === 8 && info.subgroupMaxSize === 8,
+      subnormals: softwareKit && lavapipe,
+      softwareKit,
+      octets: softwareKit && software && subgroup === 8 && info.subgroupMaxSize === 8,
       fastTexels: lavapipe,
       timestamps: device.features.has('timestamp-query'),
     };

@@ -32,7 +32,7 @@ import sampleTokenCode from '../../shaders/sample_token.wgsl';
 import type { KernelTable } from '../gpu/kernel.js';
 import type { Traits } from '../gpu/traits.js';
 import { dtype, quads, shared } from '../mlp/kernels.js';
-import { whole, wholeDefaults } from '../mlp/threshold-kernels.js';
+import { whole, wholeDefaults, work } from '../mlp/threshold-kernels.js';
 
 export const embed: KernelTable = {
   name: 'embed',
@@ -52,8 +52,8 @@ export const rmsNorm: KernelTable = {
 export const logits: KernelTable = {
   name: 'logits',
   code: logitsCode,
-  slots: { ...whole, params: { row: rowParams }, quads },
-  constants: { ...wholeDefaults, RESIDENT: 1 },
+  slots: { ...whole, work, params: { row: rowParams }, quads },
+  constants: { ...wholeDefaults, RESIDENT: 1, ROWS: 1 },
 };
 
 export const nextToken: KernelTable = {

@@ -56,20 +56,22 @@ export const upArriving: KernelTable = {
 /** Of kernels that go from residual stream to residual stream, a workgroup a subgroup. X_QUADS: of x. */
 export const whole: KernelTable['slots'] = {
   team: { subgroup: teamSubgroup + teamAdd },
-  work: { claims: workClaims },
   stream: { parts: streamParts + stream },
   x,
   dtype,
   resident: { x: residentX },
   sum: { row: residentSum },
 };
-export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, OCTETS: 0, X_QUADS: 1, ROWS: 1 };
+export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, OCTETS: 0, X_QUADS: 1 };
+
+/** How workgroups come to their rows; those of attention have heads. */
+export const work: KernelTable['slots'][string] = { claims: workClaims };
 
 export const mlpActive: KernelTable = {
   name: 'mlp_active',
   code: mlpActiveCode,
-  slots: { ...whole, params, quads, activation },
-  constants: { ...wholeDefaults, RESIDENT: 1, RUNS: 1 },
+  slots: { ...whole, work, params, quads, activation },
+  constants: { ...wholeDefaults, RESIDENT: 1, RUNS: 1, ROWS: 1 },
 };
 
 /** `sum_partials` of the residual stream's parts, for kernels that read it whole. */

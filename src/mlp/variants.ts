@@ -157,8 +157,9 @@ export function rowVariants(
   cols: number,
   storage: RowStorage = 'buffer',
 ): RowVariant[] {
-  const { software, subgroup, more } = traits;
-  if (software && more && forSoftware) return forSoftware.rows(traits, kind, dtype, batched, cols, storage);
+  const { software, subgroup, softwareKit } = traits;
+  if (software && softwareKit && forSoftware)
+    return forSoftware.rows(traits, kind, dtype, batched, cols, storage);
   const quantized: readonly Width[] = software ? ['word'] : batched ? ['word', 'vector'] : ['vector', 'word'];
   const add = tiled(kind, isQuantized(dtype) ? quantized : ['vector']);
   if (software) {
@@ -197,8 +198,8 @@ export function downVariants(
   cols: number,
   storage: RowStorage = 'buffer',
 ): DownVariant[] {
-  const { software, more } = traits;
-  if (software && more && forSoftware) return forSoftware.down(traits, dtype, batched, cols, storage);
+  const { software, softwareKit } = traits;
+  if (software && softwareKit && forSoftware) return forSoftware.down(traits, dtype, batched, cols, storage);
   const word: Width[] = batched || software ? ['word'] : ['vector', 'word'];
   const cuts = software
     ? [{ WORKGROUP: 8, workgroups: 4 }]

@@ -245,7 +245,7 @@ describe('variants of attention', () => {
     f16: false,
     timestamps: false,
     subnormals: false,
-    more: true,
+    softwareKit: true,
     octets: false,
     fastTexels: false,
   };

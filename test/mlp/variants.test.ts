@@ -11,7 +11,7 @@ const lavapipe: Traits = {
   subgroup: 8,
   f16: true,
   subnormals: true,
-  more: true,
+  softwareKit: true,
   octets: true,
   fastTexels: true,
   timestamps: true,
@@ -103,7 +103,7 @@ describe('variants of row kernels', () => {
   });
 
   it('do without what useSoftwareKernels brings where nobody called it', () => {
-    const bare = { ...lavapipe, more: false, octets: false, subnormals: false };
+    const bare = { ...lavapipe, softwareKit: false, octets: false, subnormals: false };
     for (const dtype of ['f32', 'f16', 'q8'] as const) {
       for (const kind of ['linear', 'gate_up', 'gate_up_active'] as const) {
         for (const [batched, cols] of [

@@ -37,7 +37,7 @@ describe('candidates of a table', () => {
           subgroup,
           f16: false,
           subnormals: false,
-          more: true,
+          softwareKit: true,
           octets: false,
           fastTexels: false,
           timestamps: false,
