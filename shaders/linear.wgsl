@@ -1,6 +1,7 @@
 // out[b, i] = put(W[row(i)] · x[b] + bias[row(i)]): rows of W against each x of the batch, sums in f32.
 // Each team takes TILE_ROWS rows and BATCH_TILE of the batch at a time: a row is read once per tile, x once per rows.
-// Grid: x, y = rows / ROWS, folded; z = batch / BATCH_TILE. ROWS is a multiple of TILE_ROWS.
+// Grid: x, y = rows / ROWS, folded, or as many as are to claim them (work_claims); z = batch / BATCH_TILE.
+// ROWS is a multiple of TILE_ROWS.
 //@slot params
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;

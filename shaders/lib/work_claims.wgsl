@@ -1,5 +1,5 @@
 // ROWS rows at a time, as a workgroup of one subgroup comes to them. For software adapters, which give each thread its
-// workgroups beforehand: one that wakes up 90 µs after the other, or is held up, leaves rows to it.
+// workgroups beforehand: so one that wakes up 90 µs after the others, or is held up, leaves rows to them.
 // Each workgroup draws numbers until one lies beyond the rows, so that a dispatch draws as many as there are pieces and
 // workgroups. The last of them sets the counter back for the next: nobody draws after it.
 @group(0) @binding(17) var<storage, read_write> claims: atomic<u32>;

@@ -82,6 +82,7 @@ export class LlamaGraph {
   readonly compute: Compute;
   private readonly weights: LlamaWeights;
   private readonly memory: BufferGroup;
+  /** One a shard; none where the first layer does it. */
   private readonly embeds: SmallOp[];
   private readonly norm?: SmallOp;
   /** Where it is not fused. */
@@ -147,7 +148,6 @@ export class LlamaGraph {
       maxBatch,
     };
     this.scratch = scratch;
-    this.embeds = this.makeEmbeds(this.next(weights.layers[0].inputNorm));
     const linear = { table: modelLinear, mode: 'dense', batched, compute } as const;
     this.attention = new AttentionOp(memory, {
       shape: config,
@@ -176,6 +176,7 @@ export class LlamaGraph {
         logits,
       });
     }
+    this.embeds = this.fused?.embeds ? [] : this.makeEmbeds(this.next(weights.layers[0].inputNorm));
     this.layers = weights.layers.map((layer: LayerWeights, l) => {
       return {
         norm: batched ? this.makeNorm(layer.inputNorm) : undefined,
@@ -254,7 +255,7 @@ export class LlamaGraph {
   }
 
   encodeEmbed(pass: GPUComputePassEncoder, batch: number): void {
-    if (!this.fused?.embeds) for (const op of this.embeds) run(pass, op, batch);
+    for (const op of this.embeds) run(pass, op, batch);
     this.stream = { buffer: this.x, count: 1 };
   }
 

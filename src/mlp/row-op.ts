@@ -102,7 +102,7 @@ export class RowOp {
     const chosen =
       options.variant ??
       rowVariant(device, kind, rows.dtype, options.batched, rows.parts[0], options.compute, rows.storage);
-    // Kernels of their kind have no claims.
+    // The kernels of rows that arrive have no claims.
     this.variant =
       chosen.team === 'claims' && table.name !== kind
         ? { ...chosen, team: 'subgroup', ROWS: 4 * chosen.ROWS }

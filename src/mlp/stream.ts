@@ -27,7 +27,7 @@ export interface StreamOpOptions {
   stride: number;
   /** `[at least parts, stride]` */
   out: GPUBuffer;
-  /** Workgroups, each of which leaves one. */
+  /** That it leaves, and workgroups. */
   parts: number;
 }
 
