@@ -26,12 +26,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   while (first < params.rows) {
     let end = min(params.rows, first + ROWS);
     for (var eight = first; eight < end; eight += step) {
-      // Each lane keeps the sum of a row of its own, and all are left at once.
       let turns = min(step, end - eight);
-      var mine = 0.0;
-      for (var k = 0u; k < turns; k++) {
-        mine = select(mine, tile_sum(at, (eight + k) * params.row_stride, 0u), k == lane);
-      }
+      let mine = tile_sums(at, eight, turns, params.row_stride);
       if (lane < turns) { logits[eight + lane] = norm * part_scale((eight + lane) * params.row_stride) * mine; }
     }
     first = work_next(groups.x, at, params.rows);

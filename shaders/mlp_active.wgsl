@@ -60,12 +60,8 @@ fn add_run(at: Lane, run: u32, norm: f32) {
   y6 = y0;
   y7 = y0;
   for (var first = run * share; first < end; first += step) {
-    // As many rows as there are lanes: what follows a row's sum is done for all of them at once.
     let turns = min(step, end - first);
-    var mine = 0.0;
-    for (var k = 0u; k < turns; k++) {
-      mine = select(mine, tile_sum(at, (first + k) * params.row_stride, 0u), k == lane);
-    }
+    let mine = tile_sums(at, first, turns, params.row_stride);
     let own = min(first + lane, end - 1u) * params.row_stride;
     let gates = activate(norm * part_scale(own) * mine);
     var kept = subgroupBallot(lane < turns && keeps(gates)).x;

@@ -175,6 +175,7 @@ async function measure(
   context: DeviceContext,
 ): Promise<Measured> {
   const m = activeOf(one);
+  const rounds = context.full ? 15 : context.quick ? 3 : 7;
   const change = one.density === 100 ? 0 : Math.max(1, Math.round(one.writes * m));
   const ring = new MaskRing({ n: one.shape.rows, m, change }, 'random', m);
   const rates: ReadCeilings<number[]> = { buffer: [], texture: [] };
@@ -182,8 +183,8 @@ async function measure(
     arms,
     // Dense reads every row whatever the mask: it needs no 8 steps to show what a step takes.
     chain: (sets, arm) => ring.take(sets, arm === 'dense' ? 1 : one.reuse),
-    repeats: context.quick ? 3 : Math.max(context.full ? 15 : 7, isHeadline(one) ? HEADLINE_ROUNDS : 0),
-    wallRounds: context.quick ? 3 : context.full ? 15 : 7,
+    repeats: isHeadline(one) && !context.quick ? HEADLINE_ROUNDS : rounds,
+    wallRounds: rounds,
     budgetMs: context.quick ? 40 : 80,
     random: randomSource(m + one.reuse),
     finalMs: context.quick ? 0 : 3000,

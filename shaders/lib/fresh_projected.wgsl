@@ -33,14 +33,10 @@ fn fresh_load(kv: u32, local: u32) {
   for (var place = 0u; place < HEADS + 2u; place++) {
     var head = kv * HEADS + place;
     if (place >= HEADS) { head = params.heads + (place - HEADS) * params.kv_heads + kv; }
-    // Each lane keeps the sum of a row of its own: what follows it is done for all of them at once.
     for (var d = 0u; d < params.head_dim; d += WORKGROUP) {
       let first = head * params.head_dim + d;
       let turns = min(WORKGROUP, params.head_dim - d);
-      var mine = 0.0;
-      for (var k = 0u; k < turns; k++) {
-        mine = select(mine, qkv_tile_sum(at, (first + k) * projections.qkv_stride, 0u), k == local);
-      }
+      let mine = qkv_tile_sums(at, first, turns, projections.qkv_stride);
       if (local < turns) {
         let row = first + local;
         let scale = norm * qkv_part_scale(row * projections.qkv_stride);

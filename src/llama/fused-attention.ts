@@ -1,7 +1,7 @@
 import { type BufferGroup, f32Bits } from '../gpu/buffers.js';
 import { kernel } from '../gpu/kernel.js';
 import { traitsOf } from '../gpu/traits.js';
-import { WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
+import { WHOLE_VALUES, type WholeRows, wholeConstants, wholeRows } from '../mlp/fused-mlp.js';
 import { biasSlot, type StoredRows } from '../mlp/row-op.js';
 import { type Stream, type StreamNorm, StreamOp } from '../mlp/stream.js';
 import { attentionChoice, type AttentionVariant, type HeadShape } from './attention-variants.js';
@@ -45,6 +45,8 @@ const servesEmbedding = (rows: StoredRows, { dtype, storage, parts }: StoredRows
  * what comes out, of one layer and one token, from residual stream to residual stream. A workgroup has a group of heads.
  */
 export class FusedAttention {
+  /** Whether it looks the token up. */
+  readonly embeds: boolean;
   private readonly op: StreamOp;
 
   /**
@@ -78,6 +80,7 @@ export class FusedAttention {
     [x, out]: readonly [WholeRows, WholeRows],
   ) {
     const { shape, qkv, qkvBias, output, norm, embedding, step, turns, keys, values, stride } = options;
+    this.embeds = embedding !== undefined;
     const { heads, kvHeads, headDim } = shape;
     const { device } = memory;
     const traits = traitsOf(device);
@@ -104,9 +107,7 @@ export class FusedAttention {
       },
       constants: {
         ...choice.constants,
-        SUBGROUP: traits.subgroup,
-        OCTETS: traits.octets ? 1 : 0,
-        X_QUADS: stride / 4,
+        ...wholeConstants(traits, stride),
         qkv_RESIDENT: x.units,
         out_RESIDENT: out.units,
       },

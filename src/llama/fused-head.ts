@@ -1,7 +1,7 @@
 import type { BufferGroup } from '../gpu/buffers.js';
 import { kernel } from '../gpu/kernel.js';
 import { traitsOf } from '../gpu/traits.js';
-import { WHOLE_VALUES, type WholeRows, wholeRows } from '../mlp/fused-mlp.js';
+import { WHOLE_VALUES, type WholeRows, wholeConstants, wholeRows } from '../mlp/fused-mlp.js';
 import { CLAIMERS, rowParams, type StoredRows } from '../mlp/row-op.js';
 import { type Stream, type StreamNorm, StreamOp } from '../mlp/stream.js';
 import { logits } from './kernels.js';
@@ -33,18 +33,14 @@ export class FusedHead {
   }
 
   private constructor(memory: BufferGroup, { rows, norm, stride, out }: FusedHeadOptions, whole: WholeRows) {
-    const { subgroup, octets } = traitsOf(memory.device);
     const [shard] = rows.shards;
     const params = rowParams({ rows, xStride: stride, outStride: shard.rows }, shard, 0);
     this.op = new StreamOp(memory, {
       kernel: kernel(memory.device, logits, {
         slots: whole.slots,
         constants: {
-          WORKGROUP: subgroup,
-          SUBGROUP: subgroup,
-          OCTETS: octets ? 1 : 0,
+          ...wholeConstants(traitsOf(memory.device), stride),
           RESIDENT: whole.units,
-          X_QUADS: stride / 4,
           ROWS,
         },
       }),

@@ -34,8 +34,6 @@ interface FusedLayer {
  * first of them, and one for the head. Between them the residual stream stays in the parts that workgroups leave.
  */
 export class FusedLayers {
-  /** Whether the first layer's attention looks the token up. */
-  readonly embeds: boolean;
   /** The last norm and the logits, where that is fused. */
   readonly head?: FusedHead;
   private readonly layers: readonly FusedLayer[];
@@ -49,7 +47,6 @@ export class FusedLayers {
     const attended = memory.storage('stream of attention', config.kvHeads * stride * 4);
     const left = memory.storage('stream of MLPs', runsOf(config.intermediateSize) * stride * 4);
     const layers: FusedLayer[] = [];
-    let embeds = false;
     for (const [l, layer] of weights.layers.entries()) {
       const { gate, mlp: pool } = layer;
       const norm = { columns: config.hiddenSize, eps: config.rmsNormEps };
@@ -68,7 +65,6 @@ export class FusedLayers {
       };
       const embedding = { rows: weights.embedding.field('weight'), tokens };
       const first = l === 0 ? FusedAttention.make(memory, { ...plain, embedding }) : undefined;
-      if (first) embeds = true;
       const attention = first ?? FusedAttention.make(memory, plain);
       if (!attention) return undefined;
       const threshold = thresholds[l];
@@ -89,23 +85,22 @@ export class FusedLayers {
           : undefined;
       layers.push({ attention, mlp });
     }
-    return new FusedLayers(memory, options, layers, embeds);
+    return new FusedLayers(memory, options, layers);
   }
 
-  private constructor(
-    memory: BufferGroup,
-    options: FusedLayersOptions,
-    layers: readonly FusedLayer[],
-    embeds: boolean,
-  ) {
+  private constructor(memory: BufferGroup, options: FusedLayersOptions, layers: readonly FusedLayer[]) {
     const { step, x, normed, xStride, weights, logits: out } = options;
     const { hiddenSize: columns, rmsNormEps: eps } = weights.config;
     const zeros = memory.storage('no bias', columns * 4);
     this.layers = layers;
-    this.embeds = embeds;
     const norm = { weight: weights.finalNorm, columns, eps };
     this.head = FusedHead.make(memory, { rows: weights.head.field('weight'), norm, stride: xStride, out });
     this.sum = new StreamSum(memory, { step, zeros, out: x, scaled: normed, columns, stride: xStride });
+  }
+
+  /** Whether the first layer's attention looks the token up. */
+  get embeds(): boolean {
+    return this.layers[0].attention.embeds;
   }
 
   encodeAttention(pass: GPUComputePassEncoder, l: number, from: Stream): Stream {

@@ -61,6 +61,14 @@ export function wholeRows(
   return units > 0 ? { slots: unitsOf(dtype, width, cols, 'f32', storage).slots, units } : undefined;
 }
 
+/** The constants of every kernel with lib/stream.wgsl, whose workgroups are subgroups. `stride`: of the stream, in values. */
+export const wholeConstants = ({ subgroup, octets }: Traits, stride: number) => ({
+  WORKGROUP: subgroup,
+  SUBGROUP: subgroup,
+  OCTETS: octets ? 1 : 0,
+  X_QUADS: stride / 4,
+});
+
 /**
  * `mlp_active`: a whole gated layer of one token, from residual stream to residual stream. On lavapipe, where a dispatch
  * costs as much as 100 KB of weights, decoding the shipped model takes three quarters of the time with it and with attention
@@ -85,7 +93,6 @@ export class FusedMlp {
 
   private constructor(memory: BufferGroup, options: FusedMlpOptions, rows: WholeRows) {
     const { gate, up, down, downBias, activation, threshold, norm, stride, out } = options;
-    const { subgroup, octets } = traitsOf(memory.device);
     const [shard] = gate.shards;
     const parts = runsOf(shard.rows);
     const params = rowParams(
@@ -98,12 +105,9 @@ export class FusedMlp {
       kernel: kernel(memory.device, mlpActive, {
         slots: { ...rows.slots, activation: activation.slot },
         constants: {
-          WORKGROUP: subgroup,
-          SUBGROUP: subgroup,
-          OCTETS: octets ? 1 : 0,
+          ...wholeConstants(traitsOf(memory.device), stride),
           RESIDENT: rows.units,
           RUNS: parts,
-          X_QUADS: stride / 4,
         },
       }),
       buffers: {

@@ -2,11 +2,11 @@ import { isQuantized, type StoredDtype } from '../gpu/layout.js';
 import type { RowStorage } from '../gpu/storage.js';
 import type { Traits } from '../gpu/traits.js';
 import {
-  type DownVariant,
   residentUnits,
   rowCut,
   type RowKind,
   type RowVariant,
+  type SoftwareVariants,
   type Sums,
   type Tile,
   tiled,
@@ -39,19 +39,16 @@ const CLAIMED = 16384;
  * Lavapipe gives each thread its workgroups beforehand, and one thread wakes up some 90 µs after the other: where workgroups
  * claim rows instead, gate_up of 82, 819 and 8192 rows of 2048 values takes 0.9, 0.85 to 0.95 and 0.93 of the time.
  */
-export function softwareRows(
-  traits: Traits,
-  kind: RowKind,
-  dtype: StoredDtype,
-  batched: boolean,
-  cols: number,
-  storage: RowStorage = 'buffer',
-): RowVariant[] {
+export const softwareRows: SoftwareVariants['rows'] = (
+  traits,
+  kind,
+  dtype,
+  batched,
+  cols,
+  storage = 'buffer',
+) => {
   const { subgroup } = traits;
-  // A unit of a vector is a page of instructions, and seconds of compiling in a batched tile; one loaded from a texture is
-  // less.
-  const quantized: readonly Width[] = [batched || storage === 'buffer' ? 'word' : 'vector'];
-  const widths = isQuantized(dtype) ? quantized : wholeVectors(traits, dtype);
+  const widths = widthsOf(traits, dtype, batched, storage);
   const add = tiled(kind, widths);
   const lanes = rowCut('lane', 16, 64);
   // A segment of gate_up_active has barriers of its own: few segments, as long as each core gets some.
@@ -94,7 +91,7 @@ export function softwareRows(
   // linear by 1.1; f32 is as fast or slower so).
   const keep = storage === 'buffer' && (dtype === 'f16' || dtype === 'bf16');
   return claiming(kind, cols, keep ? [...kept, ...plain] : [...plain, ...kept]);
-}
+};
 
 /** Variants with the first of them by claims before it. */
 const claiming = (kind: RowKind, cols: number, [first, ...others]: RowVariant[]): RowVariant[] => {
@@ -102,9 +99,19 @@ const claiming = (kind: RowKind, cols: number, [first, ...others]: RowVariant[])
   return [{ ...first, team: 'claims', ROWS: wholeTiles(rows, first.tile, kind) }, first, ...others];
 };
 
-/** How rows that are not quantized are taken. */
-const wholeVectors = ({ subnormals }: Traits, dtype: StoredDtype): Width[] =>
-  dtype === 'f16' && subnormals ? ['shifted', 'vector'] : ['vector'];
+/**
+ * How lanes take stored rows. A unit of a quantized vector is a page of instructions, and seconds of compiling in a batched
+ * tile; one loaded from a texture is less.
+ */
+function widthsOf(
+  { subnormals }: Traits,
+  dtype: StoredDtype,
+  batched: boolean,
+  storage: RowStorage,
+): Width[] {
+  if (isQuantized(dtype)) return [batched || storage === 'buffer' ? 'word' : 'vector'];
+  return dtype === 'f16' && subnormals ? ['shifted', 'vector'] : ['vector'];
+}
 
 /** Units of x that a lane of tile_8x1 keeps at a time: as many as come out even; 0 where that is none or one. */
 function keptUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number): number {
@@ -119,15 +126,8 @@ function keptUnits(dtype: StoredDtype, width: Width, cols: number, lanes: number
  * textures whole rows are worth a second pass, also short ones: 1536 rows of 256 values take 0.75 of the time so in f32,
  * 0.83 in f16 and 0.63 in q8.
  */
-export function softwareDown(
-  traits: Traits,
-  dtype: StoredDtype,
-  batched: boolean,
-  cols: number,
-  storage: RowStorage = 'buffer',
-): DownVariant[] {
-  const quantized: Width[] = [batched || storage === 'buffer' ? 'word' : 'vector'];
-  const widths = isQuantized(dtype) ? quantized : wholeVectors(traits, dtype);
+export const softwareDown: SoftwareVariants['down'] = (traits, dtype, batched, cols, storage = 'buffer') => {
+  const widths = widthsOf(traits, dtype, batched, storage);
   const cuts = [
     { WORKGROUP: 8, workgroups: 4 },
     { WORKGROUP: 4, workgroups: 4 },
@@ -145,4 +145,4 @@ export function softwareDown(
     const sums: Sums[] = batched ? tiles : storage === 'texture' ? ['row', ...side] : side;
     return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
   });
-}
+};

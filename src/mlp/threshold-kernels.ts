@@ -5,6 +5,7 @@ import mlpActiveCode from '../../shaders/mlp_active.wgsl';
 import predictLowRank from '../../shaders/lib/predict_low_rank.wgsl';
 import predictSigns from '../../shaders/lib/predict_signs.wgsl';
 import residentSum from '../../shaders/lib/resident_sum.wgsl';
+import residentSums from '../../shaders/lib/resident_sums.wgsl';
 import residentX from '../../shaders/lib/resident_x.wgsl';
 import stream from '../../shaders/lib/stream.wgsl';
 import streamParts from '../../shaders/lib/stream_parts.wgsl';
@@ -60,7 +61,7 @@ export const whole: KernelTable['slots'] = {
   x,
   dtype,
   resident: { x: residentX },
-  sum: { row: residentSum },
+  sum: { row: residentSum + residentSums },
 };
 export const wholeDefaults = { WORKGROUP: 8, SUBGROUP: 4, OCTETS: 0, X_QUADS: 1 };
 

@@ -166,7 +166,8 @@ export function rowVariants(
     const lanes = rowCut('lane', 16, 64);
     if (batched) return add(['4x4', '1x8'], lanes);
     const tiles: Tile[] = kind === 'gate_up' ? ['2x1', '4x1', '1x1'] : ['4x1', '2x1', '1x1'];
-    return add(tiles, subgroup >= 4 ? rowCut('subgroup', subgroup, 64) : lanes);
+    const rows = kind === 'gate_up_active' ? 128 : 64;
+    return add(tiles, subgroup >= 4 ? rowCut('subgroup', subgroup, rows) : lanes);
   }
   const tiles: Tile[] = batched ? ['1x8', '4x4'] : ['1x1', '2x1', '4x1'];
   const teams = [rowCut('workgroup', 64, 4), rowCut('workgroup', 128, 8)];
@@ -210,8 +211,10 @@ export function downVariants(
         { WORKGROUP: 128, workgroups: 512 },
       ];
   return (isQuantized(dtype) ? word : (['vector'] as const)).flatMap((width) => {
-    const one: Sums[] = Number(unitsOf(dtype, width, cols).slots.quads) > 2 ? ['1x1'] : ['1x1', '1x2'];
-    const sums: Sums[] = batched ? ['8x1', '4x1'] : one;
+    const { slots, units } = unitsOf(dtype, width, cols);
+    const side: Sums[] = software && units >= 64 ? ['1x2', '1x1'] : ['1x1', '1x2'];
+    const tiles: Sums[] = software && isQuantized(dtype) ? ['4x1', '8x1'] : ['8x1', '4x1'];
+    const sums = batched ? tiles : Number(slots.quads) > 2 ? side.filter((s) => s === '1x1') : side;
     return sums.flatMap((s) => cuts.map((cut) => ({ ...cut, sums: s, width })));
   });
 }
